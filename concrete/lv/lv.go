@@ -1,0 +1,117 @@
+// Package lv reads and writes length-value frames:
+//
+//	Length u32 | MType u32 | IdLen u32 | id | body
+//
+// in network byte order; Length counts what follows it, the body is one JSON object.
+package lv
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"trefoil/abstract"
+)
+
+// Protocol is the length-value protocol. It is stateless and safe for concurrent use.
+type Protocol struct {
+	codec abstract.Codec
+	cfg   Config
+}
+
+var _ abstract.BaseProtocol = (*Protocol)(nil)
+
+// New makes a Protocol whose bodies codec reads and writes.
+func New(codec abstract.Codec, cfg Config) *Protocol {
+	if cfg.MaxFrame <= 0 {
+		cfg.MaxFrame = defaultMaxFrame
+	}
+	if cfg.MaxID <= 0 {
+		cfg.MaxID = defaultMaxID
+	}
+	return &Protocol{codec, cfg}
+}
+
+// Decode takes the next message out of b. Length, MType and IdLen are each
+// checked as soon as they are there, before a byte more is waited for.
+func (p *Protocol) Decode(b abstract.BaseBuffer) (m abstract.BaseMessage, ok bool, err error) {
+	n := b.Len()
+	if n < lengthSize {
+		return nil, false, nil
+	}
+	head, err := b.Peek(min(n, headerSize))
+	if err != nil {
+		return nil, false, err
+	}
+	size, err := p.check(head)
+	if err != nil || size == 0 || n < size {
+		return nil, false, err
+	}
+	raw, err := b.Next(size)
+	if err != nil {
+		return nil, false, err
+	}
+	t := abstract.MType(binary.BigEndian.Uint32(raw[4:]))
+	idEnd := headerSize + int(binary.BigEndian.Uint32(raw[8:]))
+	m, err = p.codec.Unmarshal(t, alias(raw[headerSize:idEnd]), raw[idEnd:], raw)
+	return m, err == nil, err
+}
+
+// check returns the size of the frame that begins with head, or 0 when head does
+// not hold the whole header yet.
+func (p *Protocol) check(head []byte) (size int, err error) {
+	length := binary.BigEndian.Uint32(head)
+	if length < countedMin || uint64(length)+lengthSize > uint64(p.cfg.MaxFrame) {
+		return 0, badLength(head[:lengthSize], length, p.cfg.MaxFrame)
+	}
+	if len(head) < 8 {
+		return 0, nil
+	}
+	if t := abstract.MType(binary.BigEndian.Uint32(head[4:])); !t.OnWire() {
+		return 0, abstract.Errorf(abstract.InvalidMessage, "%d is no message type", int32(t))
+	}
+	if len(head) < headerSize {
+		return 0, nil
+	}
+	idLen := binary.BigEndian.Uint32(head[8:])
+	switch {
+	case idLen > length-countedMin:
+		return 0, abstract.Errorf(abstract.InvalidMessage, "an IdLen of %d does not fit a frame whose Length is %d", int32(idLen), length)
+	case uint64(idLen) > uint64(p.cfg.MaxID):
+		return 0, abstract.Errorf(abstract.TooLarge, "an id of %d bytes is above the limit of %d", idLen, p.cfg.MaxID)
+	}
+	return lengthSize + int(length), nil
+}
+
+// alias makes a string of bytes that a BaseBuffer promises never to write again.
+func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// framed is a message that carries the frame it arrived in.
+type framed interface{ Frame() []byte }
+
+// Append appends m's frame to dst: the one it arrived in, if it did, else a new
+// one. A frame or an id above the limits is an error with code TooLarge, and dst
+// is as before.
+func (p *Protocol) Append(dst []byte, m abstract.BaseMessage) ([]byte, error) {
+	if f, ok := m.(framed); ok && len(f.Frame()) > 0 {
+		return append(dst, f.Frame()...), nil
+	}
+	id := m.ID()
+	if len(id) > p.cfg.MaxID {
+		return dst, abstract.Errorf(abstract.TooLarge, "an id of %d bytes is above the limit of %d", len(id), p.cfg.MaxID)
+	}
+	start := len(dst)
+	out := append(dst, 0, 0, 0, 0)
+	out = binary.BigEndian.AppendUint32(out, uint32(m.Type()))
+	out = binary.BigEndian.AppendUint32(out, uint32(len(id)))
+	out = append(out, id...)
+	out, err := p.codec.AppendBody(out, m)
+	if err != nil {
+		return dst, err
+	}
+	size := len(out) - start
+	if size > p.cfg.MaxFrame {
+		return dst, abstract.Errorf(abstract.TooLarge, "a frame of %d bytes is above the limit of %d; send less at a time", size, p.cfg.MaxFrame)
+	}
+	binary.BigEndian.PutUint32(out[start:], uint32(size-lengthSize))
+	return out, nil
+}

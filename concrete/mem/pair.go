@@ -1,0 +1,139 @@
+package mem
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"trefoil/concrete/internal/link"
+)
+
+// pair is one connection: two pipes, two ends.
+type pair struct {
+	n              *Network
+	client, server *end
+	open           atomic.Int32 // ends that were not closed yet
+}
+
+func newPair(n *Network, clientAddr, serverAddr addr) *pair {
+	p := &pair{n: n}
+	up, down := newPipe(), newPipe()
+	p.client = &end{pair: p, in: down, out: up, local: clientAddr, remote: serverAddr, closed: make(chan struct{})}
+	p.server = &end{pair: p, in: up, out: down, local: serverAddr, remote: clientAddr, closed: make(chan struct{})}
+	p.open.Store(2)
+	return p
+}
+
+// cut ends both directions for both ends.
+func (p *pair) cut() {
+	p.client.out.end()
+	p.server.out.end()
+}
+
+func (p *pair) setHole(on bool) {
+	up, down := p.client.out.setHole(on), p.server.out.setHole(on)
+	if !on && (up || down) {
+		p.cut()
+	}
+}
+
+// end is one side of a connection: a net.Conn without deadlines.
+type end struct {
+	pair          *pair
+	in, out       *pipe
+	local, remote addr
+	rest          []byte // of the bytes that Read took last
+	once          sync.Once
+	closed        chan struct{}
+}
+
+var _ net.Conn = (*end)(nil)
+
+// Read reads what is there, or waits.
+func (e *end) Read(p []byte) (int, error) {
+	if len(e.rest) == 0 {
+		b, err := e.in.next()
+		if err != nil {
+			return 0, err
+		}
+		e.rest = b
+	}
+	n := copy(p, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
+}
+
+// Write blocks until everything has been taken.
+func (e *end) Write(p []byte) (int, error) {
+	return len(p), e.writeAll([][]byte{p}, nil, 0)
+}
+
+// writeAll writes bufs; timeout, when it is not nil, gives up.
+func (e *end) writeAll(bufs [][]byte, timeout <-chan time.Time, d time.Duration) error {
+	for {
+		n, err := e.out.tryWrite(bufs)
+		if err != nil {
+			return err
+		}
+		if bufs = after(bufs, n); len(bufs) == 0 {
+			return nil
+		}
+		select {
+		case <-e.out.writable:
+		case <-e.closed:
+			return net.ErrClosed
+		case <-timeout:
+			return link.WriteTimeout(d)
+		}
+	}
+}
+
+// after returns what follows the first n bytes of bufs, without changing bufs.
+func after(bufs [][]byte, n int) [][]byte {
+	for len(bufs) > 0 && n >= len(bufs[0]) {
+		n -= len(bufs[0])
+		bufs = bufs[1:]
+	}
+	if n == 0 {
+		return bufs
+	}
+	return append([][]byte{bufs[0][n:]}, bufs[1:]...)
+}
+
+// CloseWrite lets the peer read io.EOF after what was written.
+func (e *end) CloseWrite() error {
+	e.out.end()
+	return nil
+}
+
+// Close closes both directions. It may be called more than once.
+func (e *end) Close() error {
+	e.once.Do(func() {
+		close(e.closed)
+		e.out.end()
+		e.in.stopReading()
+		if e.pair.open.Add(-1) == 0 {
+			e.pair.n.forget(e.pair)
+		}
+	})
+	return nil
+}
+
+// LocalAddr is the name of this end.
+func (e *end) LocalAddr() net.Addr { return e.local }
+
+// RemoteAddr is the name of the other end.
+func (e *end) RemoteAddr() net.Addr { return e.remote }
+
+var errNoDeadline = errors.New("connections of mem have no deadlines")
+
+// SetDeadline always fails.
+func (e *end) SetDeadline(time.Time) error { return errNoDeadline }
+
+// SetReadDeadline always fails.
+func (e *end) SetReadDeadline(time.Time) error { return errNoDeadline }
+
+// SetWriteDeadline always fails.
+func (e *end) SetWriteDeadline(time.Time) error { return errNoDeadline }

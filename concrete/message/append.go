@@ -1,0 +1,151 @@
+package message
+
+import (
+	"strconv"
+
+	"trefoil/abstract"
+)
+
+// AppendBody appends the JSON text of a message's body: compact, with its members
+// in a fixed order. Raw members are written as they are and not validated again;
+// an empty one is null, or {} for parameters.
+func (c *Codec) AppendBody(dst []byte, m abstract.BaseMessage) ([]byte, error) {
+	switch m := m.(type) {
+	case *RpcRequest:
+		return appendRpcRequest(dst, m), nil
+	case *RpcResponse:
+		return appendRpcResponse(dst, m), nil
+	case *TopicRequest:
+		return appendTopicRequest(dst, m), nil
+	case *TopicResponse:
+		dst = appendInt(dst, `{"rcode":`, int64(m.Code))
+		return append(appendText(dst, `,"message":`, m.Message), '}'), nil
+	case *ServiceRequest:
+		return appendServiceRequest(dst, m), nil
+	case *ServiceResponse:
+		return appendServiceResponse(dst, m), nil
+	case *GapNotice:
+		dst = appendString(append(dst, `{"topic_key":`...), m.Topic)
+		dst = strconv.AppendUint(append(dst, `,"missed":`...), m.Missed, 10)
+		return append(dst, '}'), nil
+	case *Unknown:
+		return append(dst, m.Body...), nil
+	}
+	return appendConnectionMessage(dst, m)
+}
+
+// appendConnectionMessage appends the messages that are about the connection itself.
+func appendConnectionMessage(dst []byte, m abstract.BaseMessage) ([]byte, error) {
+	switch m := m.(type) {
+	case *Ping, *Pong:
+		return append(dst, "{}"...), nil
+	case *Hello:
+		dst = appendInt(dst, `{"version":`, int64(m.Version))
+		dst = appendText(dst, `,"agent":`, m.Agent)
+		dst = appendInt(dst, `,"max_frame":`, int64(m.MaxFrame))
+		return append(dst, '}'), nil
+	case *HelloResponse:
+		dst = appendInt(dst, `{"rcode":`, int64(m.Code))
+		dst = appendInt(dst, `,"version":`, int64(m.Version))
+		dst = appendText(dst, `,"agent":`, m.Agent)
+		dst = appendInt(dst, `,"max_frame":`, int64(m.MaxFrame))
+		dst = appendInt(dst, `,"ping_ms":`, m.PingMs)
+		dst = appendInt(dst, `,"misses":`, int64(m.Misses))
+		return append(appendText(dst, `,"message":`, m.Message), '}'), nil
+	case *Goodbye:
+		dst = appendInt(dst, `{"rcode":`, int64(m.Code))
+		return append(appendText(dst, `,"message":`, m.Reason), '}'), nil
+	case *Unsupported:
+		dst = appendInt(dst, `{"rcode":`, int64(m.Code))
+		dst = appendInt(dst, `,"mtype":`, int64(m.MType))
+		return append(appendText(dst, `,"message":`, m.Message), '}'), nil
+	}
+	return dst, abstract.Errorf(abstract.Internal, "a %s of Go type %T cannot be written", m.Type(), m)
+}
+
+func appendRpcRequest(dst []byte, m *RpcRequest) []byte {
+	dst = appendString(append(dst, `{"method":`...), m.Method)
+	dst = appendRaw(append(dst, `,"parameters":`...), m.Parameters, "{}")
+	if m.TimeoutMs > 0 {
+		dst = appendInt(dst, `,"timeout_ms":`, m.TimeoutMs)
+	}
+	return append(dst, '}')
+}
+
+func appendRpcResponse(dst []byte, m *RpcResponse) []byte {
+	dst = appendInt(dst, `{"rcode":`, int64(m.Code))
+	dst = appendRaw(append(dst, `,"result":`...), m.Result, "null")
+	dst = appendText(dst, `,"message":`, m.Message)
+	if len(m.Details) > 0 {
+		dst = append(append(dst, `,"details":`...), m.Details...)
+	}
+	return append(dst, '}')
+}
+
+func appendTopicRequest(dst []byte, m *TopicRequest) []byte {
+	dst = appendInt(dst, `{"optype":`, int64(m.Op))
+	dst = appendString(append(dst, `,"topic_key":`...), m.Topic)
+	if m.Op == abstract.TopicPublish {
+		dst = appendRaw(append(dst, `,"topic_msg":`...), m.Message, "null")
+	}
+	return append(dst, '}')
+}
+
+func appendServiceRequest(dst []byte, m *ServiceRequest) []byte {
+	dst = appendInt(dst, `{"optype":`, int64(m.Op))
+	dst = appendString(append(dst, `,"method":`...), m.Method)
+	if m.Host != nil {
+		dst = append(appendHost(append(dst, `,"host":`...), *m.Host), '}')
+	}
+	dst = appendText(dst, `,"instance":`, m.Instance)
+	if m.Hello {
+		dst = append(dst, `,"hello":1`...)
+	}
+	return append(dst, '}')
+}
+
+func appendServiceResponse(dst []byte, m *ServiceResponse) []byte {
+	dst = appendInt(dst, `{"optype":`, int64(m.Op))
+	dst = appendInt(dst, `,"rcode":`, int64(m.Code))
+	if m.Op == abstract.ServiceDiscover && m.Code == abstract.OK {
+		dst = appendString(append(dst, `,"method":`...), m.Method)
+		dst = append(dst, `,"host":[`...)
+		for i, h := range m.Hosts {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendText(appendHost(dst, h.Host), `,"instance":`, h.Instance)
+			if h.Hello {
+				dst = append(dst, `,"hello":1`...)
+			}
+			dst = append(dst, '}')
+		}
+		dst = append(dst, ']')
+	}
+	return append(appendText(dst, `,"message":`, m.Message), '}')
+}
+
+// appendHost leaves the object open, for more members.
+func appendHost(dst []byte, h abstract.Host) []byte {
+	dst = appendString(append(dst, `{"ip":`...), h.IP)
+	return appendInt(dst, `,"port":`, int64(h.Port))
+}
+
+func appendInt(dst []byte, before string, v int64) []byte {
+	return strconv.AppendInt(append(dst, before...), v, 10)
+}
+
+// appendText appends a member that is left out when it is empty.
+func appendText(dst []byte, before, s string) []byte {
+	if s == "" {
+		return dst
+	}
+	return appendString(append(dst, before...), s)
+}
+
+func appendRaw(dst []byte, raw Raw, empty string) []byte {
+	if len(raw) == 0 {
+		return append(dst, empty...)
+	}
+	return append(dst, raw...)
+}

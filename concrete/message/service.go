@@ -1,0 +1,37 @@
+package message
+
+import "trefoil/abstract"
+
+// ServiceRequest registers, unregisters or discovers, and is the notice that a
+// provider came or went.
+type ServiceRequest struct {
+	Header
+	Op       abstract.ServiceOp
+	Method   string
+	Host     *abstract.Host // nil where the operation needs none; a discovery's host is not looked at
+	Instance string         // "instance": the provider's own id; left out when empty
+	Hello    bool           // "hello":1 in a notice: the provider speaks HELLO; left out otherwise
+}
+
+// Type returns REQ_SERVICE.
+func (*ServiceRequest) Type() abstract.MType { return abstract.ReqService }
+
+// ServiceResponse answers a service operation.
+type ServiceResponse struct {
+	Header
+	Op      abstract.ServiceOp
+	Code    abstract.RCode
+	Method  string         // only in a successful discovery
+	Hosts   []ProviderHost // "host"; only in a successful discovery
+	Message string         // "message": the error in words; left out when empty
+}
+
+// Type returns RSP_SERVICE.
+func (*ServiceResponse) Type() abstract.MType { return abstract.RspService }
+
+// ProviderHost is one host of a discovery's answer.
+type ProviderHost struct {
+	abstract.Host
+	Instance string // left out when empty
+	Hello    bool   // "hello":1; left out otherwise
+}

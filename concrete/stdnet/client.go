@@ -1,0 +1,40 @@
+package stdnet
+
+import (
+	"context"
+	"net"
+
+	"trefoil/abstract"
+	"trefoil/concrete/internal/link"
+)
+
+// client opens connections to one address.
+type client struct {
+	addr string
+	cfg  *abstract.TransportConfig
+}
+
+var _ abstract.BaseClient = (*client)(nil)
+
+// NewClient makes a client of the server at addr: "host:port" or "unix:/path".
+func NewClient(addr string, cfg abstract.TransportConfig) abstract.BaseClient {
+	return &client{addr: addr, cfg: link.Defaults(cfg)}
+}
+
+// Connect opens a connection, within the time that ctx gives.
+func (c *client) Connect(ctx context.Context) (abstract.BaseConnection, error) {
+	if err := link.Check(c.cfg); err != nil {
+		return nil, err
+	}
+	d := net.Dialer{KeepAliveConfig: link.KeepAlive()}
+	network, address := split(c.addr)
+	nc, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, link.ConnectError(c.addr, err)
+	}
+	link.Tune(nc)
+	conn := link.New(c.cfg, newWire(nc, c.cfg.WriteTimeout), nil)
+	conn.Open()
+	go conn.Read(newSource(nc, clientBuffer))
+	return conn, nil
+}

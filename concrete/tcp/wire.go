@@ -1,0 +1,208 @@
+//go:build linux || darwin
+
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cloudwego/netpoll"
+
+	"trefoil/concrete/internal/link"
+)
+
+// wire moves the bytes of a Conn through one socket that netpoll watches. It is
+// also the context of the socket's callbacks.
+//
+// netpoll closes the descriptor, in a callback that runs after gone. Everything
+// here that uses the descriptor holds mu and looks at open first, so a number that
+// the system has given to another socket is never written. We never call netpoll's
+// Close: a connection that is closed while its callback runs on the poller is freed
+// on the poller, which then waits for itself for ever. Instead the socket is shut
+// down; the poller sees that as the end, and frees it from a goroutine of its own.
+type wire struct {
+	context.Context
+	timeout       time.Duration
+	local, remote net.Addr
+	conn          *link.Conn
+	onGone        func() // the descriptor is about to be closed; nil for nobody
+
+	mu   sync.Mutex
+	fd   int
+	open bool               // fd is ours
+	np   netpoll.Connection // nil until netpoll watches fd
+}
+
+var _ link.Wire = (*wire)(nil)
+
+// newWire takes the socket out of nc, which is closed.
+func newWire(nc net.Conn, timeout time.Duration) (*wire, error) {
+	defer nc.Close()
+	w := &wire{Context: context.Background(), timeout: timeout, local: nc.LocalAddr(), remote: nc.RemoteAddr()}
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("%T has no socket", nc)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var dupErr error
+	if err := raw.Control(func(fd uintptr) { w.fd, dupErr = dup(int(fd)) }); err != nil {
+		return nil, err
+	}
+	if dupErr != nil {
+		return nil, os.NewSyscallError("dup", dupErr)
+	}
+	w.open = true
+	return w, nil
+}
+
+func dup(fd int) (int, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	n, err := syscall.Dup(fd)
+	if err == nil {
+		syscall.CloseOnExec(n)
+	}
+	return n, err
+}
+
+// TryWrite writes what the socket takes at once.
+func (w *wire) TryWrite(bufs [][]byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.open {
+		return 0, io.EOF // the peer closed, or we did and nobody asks
+	}
+	n, err := link.WriteFD(w.fd, bufs)
+	if err != nil {
+		return 0, os.NewSyscallError("write", err)
+	}
+	return n, nil
+}
+
+// Write blocks until the socket has taken everything, for the write timeout at most.
+func (w *wire) Write(bufs [][]byte) (err error) {
+	defer func() {
+		if v := recover(); v != nil { // netpoll's buffers are gone after a close
+			err = fmt.Errorf("write after close: %v", v)
+		}
+	}()
+	np, err := w.prepare(bufs)
+	if err != nil {
+		return err
+	}
+	err = np.Writer().Flush()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, netpoll.ErrWriteTimeout):
+		return link.WriteTimeout(w.timeout)
+	case errors.Is(err, netpoll.ErrConnClosed):
+		return io.EOF
+	}
+	return err
+}
+
+// prepare hands bufs to netpoll, while it is sure that netpoll has its buffers.
+func (w *wire) prepare(bufs [][]byte) (netpoll.Connection, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.open {
+		return nil, io.EOF
+	}
+	if w.np == nil {
+		return nil, errors.New("write before the start")
+	}
+	for _, b := range bufs {
+		if err := w.np.Writer().WriteDirect(b, 0); err != nil {
+			return nil, err
+		}
+	}
+	return w.np, nil
+}
+
+// CloseWrite sends the FIN.
+func (w *wire) CloseWrite() error { return w.shutdown(syscall.SHUT_WR) }
+
+// Close ends the connection. netpoll frees what belongs to it a moment later.
+func (w *wire) Close() error { return w.shutdown(syscall.SHUT_RDWR) }
+
+func (w *wire) shutdown(how int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.open {
+		return net.ErrClosed
+	}
+	return syscall.Shutdown(w.fd, how)
+}
+
+// LocalAddr is our address.
+func (w *wire) LocalAddr() net.Addr { return w.local }
+
+// RemoteAddr is the peer's address.
+func (w *wire) RemoteAddr() net.Addr { return w.remote }
+
+// attach is called when netpoll has been given the socket, and before it watches it.
+func (w *wire) attach(np netpoll.Connection) {
+	_ = np.SetWriteTimeout(w.timeout)
+	_ = np.AddCloseCallback(func(netpoll.Connection) error { // neither ever fails
+		w.gone(np)
+		return nil
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.np = np
+}
+
+// take passes everything that was read on. It leaves nothing unread, or netpoll
+// would call again and again.
+func (w *wire) take(np netpoll.Connection) {
+	defer func() {
+		if v := recover(); v != nil {
+			w.conn.Close(fmt.Errorf("read: %v", v))
+		}
+	}()
+	r := np.Reader()
+	for n := r.Len(); n > 0; n = r.Len() {
+		p, err := r.Next(n)
+		if err != nil {
+			w.conn.ReadEnded(err)
+			return
+		}
+		w.conn.Receive(p)
+		_ = r.Release() // the bytes were copied
+	}
+}
+
+// gone is netpoll's close callback: it runs before the one that closes fd, and not
+// at the same time as take.
+func (w *wire) gone(np netpoll.Connection) {
+	w.take(np)
+	w.mu.Lock()
+	w.open = false
+	w.mu.Unlock()
+	w.conn.ReadEnded(io.EOF)
+	w.conn.Start() // netpoll may have failed before it could be started
+	if w.onGone != nil {
+		w.onGone()
+	}
+}
+
+// discard closes a socket that netpoll never got.
+func (w *wire) discard() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.open && w.np == nil {
+		w.open = false
+		_ = syscall.Close(w.fd)
+	}
+}
