@@ -1,0 +1,161 @@
+package registry
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"trefoil/abstract"
+)
+
+// Apply takes a change of the Store into the index and returns what it says to
+// whom, in the order in which it is to be sent. Changes must come in order; one
+// that was applied already is ignored, and so are keys that are not ours.
+func (m *PDManager) Apply(change abstract.Change) []Notice {
+	if change.Revision <= m.applied {
+		return nil
+	}
+	m.applied = change.Revision
+	var notices []Notice
+	for i := range change.Events {
+		ev := &change.Events[i]
+		e, ok := parseKey(ev.KV.Key)
+		switch {
+		case !ok:
+		case ev.Deleted:
+			notices = m.remove(notices, e)
+		default:
+			notices = m.put(notices, e, parseHello(ev.KV.Value))
+		}
+	}
+	return notices
+}
+
+// Applied returns the revision of the last change that is in the index. It is 0
+// before the first, and stays behind the Store's where others write to that.
+func (m *PDManager) Applied() int64 { return m.applied }
+
+// Load makes the index what the Store held below Prefix at a revision, and
+// returns the notices of the difference. Discoverers stay. It is for a Store that
+// was not empty when following began, or one that was out of reach: follow first,
+// then Range, then Load. It is not ok, and nothing has changed, when the index
+// has meanwhile seen a newer revision: Range again.
+func (m *PDManager) Load(kvs []abstract.KV, rev int64) (notices []Notice, ok bool) {
+	if rev < m.applied {
+		return nil, false
+	}
+	m.applied = rev
+	kvs = slices.Clone(kvs)
+	slices.SortStableFunc(kvs, func(a, b abstract.KV) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
+	there := make(map[entry]struct{}, len(kvs))
+	for _, kv := range kvs {
+		if e, ok := parseKey(kv.Key); ok {
+			there[e] = struct{}{}
+			notices = m.put(notices, e, parseHello(kv.Value))
+		}
+	}
+	for _, e := range m.missing(there) {
+		notices = m.remove(notices, e)
+	}
+	return notices, true
+}
+
+// put adds a provider, or changes what it said about HELLO.
+func (m *PDManager) put(notices []Notice, e entry, hello bool) []Notice {
+	mt := m.method(e.method)
+	mt.shown = nil
+	o := mt.offer(e.host)
+	if o != nil {
+		if p := o.provider(e.owner, e.instance); p != nil {
+			p.hello = hello
+			return notices
+		}
+		m.add(o, e, hello)
+		return notices
+	}
+	m.seq++
+	o = &offer{method: mt, host: e.host, seq: m.seq}
+	mt.addOffer(o)
+	return mt.tell(notices, true, m.add(o, e, hello))
+}
+
+func (m *PDManager) add(o *offer, e entry, hello bool) *provider {
+	p := &provider{offer: o, owner: e.owner, instance: e.instance, hello: hello}
+	if p.owner.broker == m.cfg.Broker {
+		p.owner.broker = m.cfg.Broker // one string for all
+		m.provided[p.owner.conn] = append(m.provided[p.owner.conn], p)
+	}
+	o.providers = append(o.providers, p)
+	o.method.providers++
+	return p
+}
+
+// remove takes a provider out, and its host when nobody else offers it.
+func (m *PDManager) remove(notices []Notice, e entry) []Notice {
+	p := m.find(e)
+	if p == nil {
+		return notices
+	}
+	o, mt := p.offer, p.offer.method
+	mt.shown = nil
+	mt.providers--
+	o.providers = without(o.providers, p)
+	if p.owner.broker == m.cfg.Broker {
+		m.disown(p)
+	}
+	if len(o.providers) > 0 {
+		return notices
+	}
+	mt.removeOffer(o)
+	notices = mt.tell(notices, false, p)
+	m.dropIfUnused(mt)
+	return notices
+}
+
+func (m *PDManager) disown(p *provider) {
+	left := without(m.provided[p.owner.conn], p)
+	if len(left) == 0 {
+		delete(m.provided, p.owner.conn)
+		return
+	}
+	m.provided[p.owner.conn] = left
+}
+
+func without(list []*provider, p *provider) []*provider {
+	i := slices.Index(list, p)
+	return slices.Delete(list, i, i+1)
+}
+
+// method returns the method of a name, made when it is new. The name is copied:
+// it may be a piece of a received frame.
+func (m *PDManager) method(name string) *method {
+	mt := m.methods[name]
+	if mt == nil {
+		mt = &method{name: strings.Clone(name)}
+		m.methods[mt.name] = mt
+	}
+	return mt
+}
+
+func (m *PDManager) dropIfUnused(mt *method) {
+	if len(mt.offers) == 0 && len(mt.discoverers) == 0 {
+		delete(m.methods, mt.name)
+	}
+}
+
+// missing returns our providers that are not there, in an order that depends on
+// nothing else.
+func (m *PDManager) missing(there map[entry]struct{}) []entry {
+	var list []entry
+	for _, mt := range m.methods {
+		for _, o := range mt.offers {
+			for _, p := range o.providers {
+				if _, ok := there[p.entry()]; !ok {
+					list = append(list, p.entry())
+				}
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.key(), b.key()) })
+	return list
+}

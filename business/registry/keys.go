@@ -1,0 +1,138 @@
+package registry
+
+import (
+	"encoding/json"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"trefoil/abstract"
+)
+
+// Prefix is where providers stand in the Store:
+//
+//	/services/<method>/<owner>/<host>             a legacy provider
+//	/services/<method>/<owner>/<instance>,<host>  one with an instance id
+//
+// The owner is the broker's name and the connection's number, "local-42", the
+// host is "ip:port". Every part is escaped as a part of a URL's path is, so that
+// any text may be a method and two different providers never share a key.
+//
+// As the key names the owner, deleting it can only hit what this connection has
+// registered: a provider that came back over a new connection has another key.
+const Prefix = "/services/"
+
+const maxPort = 65535
+
+func validPort(port int) bool { return port >= 1 && port <= maxPort }
+
+// owner is the connection that registered a provider, at whichever broker.
+type owner struct {
+	broker string
+	conn   ConnID
+}
+
+// entry is what a key says: the identity of a provider.
+type entry struct {
+	method   string
+	owner    owner
+	instance string
+	host     abstract.Host
+}
+
+// key returns the entry's key in the Store.
+func (e entry) key() string {
+	var b []byte
+	b = append(b, Prefix...)
+	b = append(b, url.PathEscape(e.method)...)
+	b = append(b, '/')
+	b = append(b, url.PathEscape(e.owner.broker)...)
+	b = append(b, '-')
+	b = strconv.AppendUint(b, uint64(e.owner.conn), 10)
+	b = append(b, '/')
+	if e.instance != "" {
+		b = append(b, url.PathEscape(e.instance)...)
+		b = append(b, ',')
+	}
+	b = append(b, url.PathEscape(e.host.IP)...)
+	b = append(b, ':')
+	b = strconv.AppendInt(b, int64(e.host.Port), 10)
+	return string(b)
+}
+
+// parseKey is the way back. It is not ok for any text that key would not write,
+// so that one provider has one key.
+func parseKey(key string) (e entry, ok bool) {
+	rest, ok := strings.CutPrefix(key, Prefix)
+	if !ok {
+		return e, false
+	}
+	method, rest, ok1 := strings.Cut(rest, "/")
+	by, at, ok2 := strings.Cut(rest, "/")
+	if !ok1 || !ok2 {
+		return e, false
+	}
+	instance, host, ok := strings.Cut(at, ",")
+	if !ok {
+		instance, host = "", at
+	} else if instance == "" {
+		return e, false
+	}
+	return parseParts(method, by, instance, host)
+}
+
+func parseParts(method, by, instance, host string) (e entry, ok bool) {
+	dash, colon := strings.LastIndexByte(by, '-'), strings.LastIndexByte(host, ':')
+	if method == "" || dash < 0 || colon < 1 {
+		return e, false
+	}
+	conn, ok1 := parseNumber(by[dash+1:])
+	port, ok2 := parseNumber(host[colon+1:])
+	if !ok1 || !ok2 || port > maxPort || !validPort(int(port)) {
+		return e, false
+	}
+	e.owner.conn, e.host.Port = ConnID(conn), int(port)
+	for _, part := range []struct {
+		to   *string
+		from string
+	}{{&e.method, method}, {&e.owner.broker, by[:dash]}, {&e.instance, instance}, {&e.host.IP, host[:colon]}} {
+		if *part.to, ok = unescape(part.from); !ok {
+			return entry{}, false
+		}
+	}
+	return e, true
+}
+
+// parseNumber takes a number as strconv writes it: no sign, no leading zero.
+func parseNumber(s string) (uint64, bool) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	return n, err == nil && (s[0] != '0' || s == "0")
+}
+
+// unescape takes what url.PathEscape writes, and nothing else.
+func unescape(s string) (string, bool) {
+	text, err := url.PathUnescape(s)
+	return text, err == nil && url.PathEscape(text) == s
+}
+
+// value is what stands under a key. The index takes only Hello from it, the rest
+// is for people and programs that look into the Store.
+type value struct {
+	IP       string `json:"ip"`
+	Port     int    `json:"port"`
+	Instance string `json:"instance,omitempty"`
+	Hello    bool   `json:"hello,omitempty"`
+}
+
+func (e entry) value(hello bool) ([]byte, error) {
+	return json.Marshal(value{IP: e.host.IP, Port: e.host.Port, Instance: e.instance, Hello: hello})
+}
+
+// parseHello reads a value. A provider whose value we do not understand is called
+// as a legacy one: every provider understands that.
+func parseHello(b []byte) bool {
+	var v struct {
+		Hello bool `json:"hello"`
+	}
+	return json.Unmarshal(b, &v) == nil && v.Hello
+}
