@@ -1,0 +1,320 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"trefoil/abstract"
+)
+
+// Conn is a connection to a broker, or to one server, that connects again by
+// itself whenever it is lost, and then restores what stood on it: registrations,
+// discoveries, topics and subscriptions. RpcClient, RegistryClient,
+// DiscoveryClient and TopicClient share it. Safe for concurrent use; Close it
+// when it is no longer needed.
+type Conn struct {
+	addr string
+	wire *wire
+	cfg  config
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	ended  sync.WaitGroup // the goroutine that keeps the connection up
+	events *serial        // runs the user's callbacks in order
+
+	topics        topics
+	registrations registrations
+	discoveries   discoveries
+
+	mu      sync.Mutex
+	current *session // nil while it is down
+	modern  bool     // the peer has answered HELLO once: it is never taken for legacy again
+	waiting map[*waiter]struct{}
+	problem error // why the last try failed
+}
+
+// keeper keeps what stands on a connection beyond the connection's life.
+type keeper interface {
+	// restore tells a new session what stood on the old one. An error means
+	// that the session is gone; what is only refused is kept and tried again.
+	restore(ctx context.Context, s *session) error
+}
+
+// waiter is somebody who waits for a session.
+type waiter struct{ fn func(*session, error) }
+
+// Dial connects to addr ("host:port", or "unix:/path") and returns when the
+// connection is up. When it is not up by ctx's end, or within the connect
+// timeout, Dial gives up and returns the reason.
+func Dial(ctx context.Context, addr string, opts ...Option) (*Conn, error) {
+	c := newConn(addr, newConfig(opts))
+	s, err := c.open(ctx)
+	if err != nil {
+		c.cancel()
+		c.events.close()
+		return nil, err
+	}
+	c.ended.Go(func() { c.keep(s) })
+	return c, nil
+}
+
+func newConn(addr string, cfg config) *Conn {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &Conn{addr: addr, cfg: cfg, ctx: ctx, cancel: cancel, events: newSerial(), waiting: make(map[*waiter]struct{})}
+	c.wire = newWire(&c.cfg)
+	c.registrations.init(c)
+	c.discoveries.init(c)
+	c.topics.init(c)
+	return c
+}
+
+// open makes one try to connect and to restore.
+func (c *Conn) open(ctx context.Context) (*session, error) {
+	how := modeAuto
+	c.mu.Lock()
+	if c.modern {
+		how = modeModern
+	}
+	c.mu.Unlock()
+	if c.cfg.legacy {
+		how = modeLegacy
+	}
+	s, err := c.wire.open(ctx, c.addr, how, c.lost)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range []keeper{&c.topics, &c.registrations, &c.discoveries} {
+		if err := k.restore(ctx, s); err != nil {
+			s.Close(err)
+			return nil, err
+		}
+	}
+	return s, c.up(s)
+}
+
+// up makes a session the current one.
+func (c *Conn) up(s *session) error {
+	c.mu.Lock()
+	select {
+	case <-s.Done():
+		c.mu.Unlock()
+		return abstract.Errorf(abstract.Disconnected, "%s closed the connection at once", c.addr)
+	default:
+	}
+	c.current, c.problem = s, nil
+	c.modern = c.modern || s.modern()
+	waiting := c.waiting
+	c.waiting = make(map[*waiter]struct{})
+	c.mu.Unlock()
+
+	for w := range waiting {
+		w.fn(s, nil)
+	}
+	for _, fn := range c.cfg.onConnected {
+		c.events.run(fn)
+	}
+	return nil
+}
+
+// lost is called by a session that is gone.
+func (c *Conn) lost(s *session, err error) {
+	c.mu.Lock()
+	was := c.current == s
+	if was {
+		c.current, c.problem = nil, err
+	}
+	c.mu.Unlock()
+	if !was {
+		return
+	}
+	if err == nil {
+		err = abstract.Errorf(abstract.Disconnected, "the connection was closed")
+	}
+	for _, fn := range c.cfg.onDisconnected {
+		c.events.run(func() { fn(err) })
+	}
+}
+
+// keep keeps the connection up until Close.
+func (c *Conn) keep(s *session) {
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-s.Done():
+		}
+		if s = c.reconnect(); s == nil {
+			return
+		}
+	}
+}
+
+// reconnect tries until a session is up; nil after Close.
+func (c *Conn) reconnect() *session {
+	for try := 0; ; try++ {
+		select {
+		case <-c.ctx.Done():
+			return nil
+		case <-time.After(backoff(&c.cfg, try)):
+		}
+		s, err := c.open(c.ctx)
+		if err == nil {
+			return s
+		}
+		c.mu.Lock()
+		c.problem = err
+		c.mu.Unlock()
+		c.cfg.logger.Debug("reconnect failed", "peer", c.addr, "err", err)
+	}
+}
+
+// backoff is how long to wait before a try: a random part of a limit that
+// doubles, so that many clients do not come back in step.
+func backoff(cfg *config, try int) time.Duration {
+	limit := cfg.backoffMin << min(try, 20)
+	if limit <= 0 || limit > cfg.backoffMax {
+		limit = cfg.backoffMax
+	}
+	return rand.N(limit) + 1
+}
+
+// Addr is the address that was dialled.
+func (c *Conn) Addr() string { return c.addr }
+
+// Connected says whether the connection is up now.
+func (c *Conn) Connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current != nil
+}
+
+func (c *Conn) down() bool { return !c.Connected() }
+
+// Modern says whether the other side has answered HELLO; otherwise it is an
+// existing program of the LV family.
+func (c *Conn) Modern() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.modern
+}
+
+// Close says goodbye, closes the connection and ends everything that stands on
+// it: calls end with Disconnected, subscriptions and watches end. It waits for
+// the callbacks that run, so it must not be called from one.
+func (c *Conn) Close() error {
+	c.cancel()
+	c.mu.Lock()
+	s := c.current
+	waiting := c.waiting
+	c.waiting = nil
+	c.mu.Unlock()
+	for w := range waiting {
+		w.fn(nil, c.closedError())
+	}
+	if s != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		s.leave(ctx, "the client closes")
+		cancel()
+	}
+	c.ended.Wait()
+	c.topics.close()
+	c.discoveries.close()
+	c.events.close()
+	return nil
+}
+
+func (c *Conn) closedError() *abstract.Error {
+	return &abstract.Error{Code: abstract.Disconnected, Op: "use " + c.addr, Message: "the connection was closed by its owner", Sent: abstract.SentNo}
+}
+
+// acquire calls fn with the current session: at once, or when the connection is
+// up again. The returned function takes the wish back; fn may be running then.
+func (c *Conn) acquire(fn func(*session, error)) (forget func()) {
+	c.mu.Lock()
+	switch {
+	case c.current != nil:
+		s := c.current
+		c.mu.Unlock()
+		fn(s, nil)
+		return func() {}
+	case c.waiting == nil:
+		c.mu.Unlock()
+		fn(nil, c.closedError())
+		return func() {}
+	case len(c.waiting) >= c.cfg.maxWaiting:
+		c.mu.Unlock()
+		fn(nil, &abstract.Error{Code: abstract.Overloaded, Message: "too many calls wait for the connection to " + c.addr, Sent: abstract.SentNo})
+		return func() {}
+	}
+	w := &waiter{fn}
+	c.waiting[w] = struct{}{}
+	c.mu.Unlock()
+	return func() {
+		c.mu.Lock()
+		delete(c.waiting, w)
+		c.mu.Unlock()
+	}
+}
+
+// session waits for the connection to be up.
+func (c *Conn) session(ctx context.Context) (*session, error) {
+	type outcome struct {
+		s   *session
+		err error
+	}
+	got := make(chan outcome, 1)
+	forget := c.acquire(func(s *session, err error) { got <- outcome{s, err} })
+	select {
+	case out := <-got:
+		return out.s, out.err
+	case <-ctx.Done():
+		forget()
+		return nil, c.downError(ctx.Err())
+	}
+}
+
+// downError is the end of an operation that waited for the connection in vain.
+func (c *Conn) downError(cause error) *abstract.Error {
+	c.mu.Lock()
+	problem := c.problem
+	c.mu.Unlock()
+	if errors.Is(cause, context.Canceled) {
+		return &abstract.Error{Code: abstract.Cancelled, Message: "cancelled while waiting for the connection to " + c.addr, Sent: abstract.SentNo, Err: problem}
+	}
+	return &abstract.Error{Code: abstract.Unavailable, Message: "no connection to " + c.addr + "; is it running?", Sent: abstract.SentNo, Err: problem}
+}
+
+// ask sends a request on the current session and waits for its answer. It is
+// tried again on the next session when it never left, and, if repeating it does
+// no harm, also when that is unknown.
+func (c *Conn) ask(ctx context.Context, op string, r request) (abstract.BaseMessage, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.timeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	for attempt := 1; ; attempt++ {
+		s, err := c.session(ctx)
+		var m abstract.BaseMessage
+		if err == nil {
+			m, err = s.ask(ctx, deadline, r)
+		}
+		if err == nil {
+			return m, nil
+		}
+		e := asError(err)
+		if s == nil || ctx.Err() != nil || e.Code != abstract.Disconnected || c.ctx.Err() != nil || (e.Sent != abstract.SentNo && !r.harmless) {
+			return nil, decorate(e, op, attempt, c.addr)
+		}
+		<-s.Done() // the session fails calls before it is replaced
+	}
+}
+
+// report tells the user about something that could not be restored yet.
+func (c *Conn) report(err error) {
+	c.cfg.logger.Warn("not restored yet, trying again", "peer", c.addr, "err", err)
+	for _, fn := range c.cfg.onProblem {
+		c.events.run(func() { fn(err) })
+	}
+}

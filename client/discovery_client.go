@@ -1,0 +1,109 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"trefoil/abstract"
+)
+
+// DiscoveryClient finds who provides a method and tells when providers come and
+// go. Whatever method it was once asked about it goes on following, also through
+// reconnects, until its Conn is closed. Safe for concurrent use.
+type DiscoveryClient struct{ conn *Conn }
+
+var _ abstract.Discovery = (*DiscoveryClient)(nil)
+
+// NewDiscoveryClient makes a DiscoveryClient on a connection. All of one Conn's
+// DiscoveryClients know and tell the same.
+func NewDiscoveryClient(c *Conn) *DiscoveryClient { return &DiscoveryClient{c} }
+
+// Discover asks the broker who provides method now. Nobody is an empty list and
+// no error; WaitFor waits for somebody.
+func (d *DiscoveryClient) Discover(ctx context.Context, method string) ([]abstract.Provider, error) {
+	return d.conn.discoveries.discover(ctx, method)
+}
+
+// Follow calls fn with the providers of method: once as soon as they are known,
+// and after every change. Calls come one at a time on a goroutine of their own;
+// when fn is slow, changes are put together. stop returns when fn is not running
+// and will not run again; fn must not call it.
+func (d *DiscoveryClient) Follow(method string, fn func(abstract.Providers)) (stop func()) {
+	f := d.conn.discoveries.follow(method)
+	done := make(chan struct{})
+	quit := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-quit:
+				return
+			case <-d.conn.ctx.Done():
+				return
+			case <-f.changed:
+				if p, ok := d.conn.discoveries.take(f); ok {
+					fn(p)
+				}
+			}
+		}
+	}()
+	var once sync.Once
+	return func() {
+		once.Do(func() { d.conn.discoveries.unfollow(f); close(quit) })
+		<-done
+	}
+}
+
+// Watch returns the providers of method as they are now, and again after every
+// change, until ctx ends or the loop is left. Changes that come faster than the
+// loop runs are put together. The last pair carries ctx's error or that of a
+// closed Conn.
+func (d *DiscoveryClient) Watch(ctx context.Context, method string) iter.Seq2[abstract.Providers, error] {
+	return func(yield func(abstract.Providers, error) bool) {
+		f := d.conn.discoveries.follow(method)
+		defer d.conn.discoveries.unfollow(f)
+		for {
+			select {
+			case <-ctx.Done():
+				yield(abstract.Providers{}, ctx.Err())
+				return
+			case <-d.conn.ctx.Done():
+				yield(abstract.Providers{}, d.conn.closedError())
+				return
+			case <-f.changed:
+				if p, ok := d.conn.discoveries.take(f); ok && !yield(p, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// WaitFor waits until somebody provides method, and returns who.
+func (d *DiscoveryClient) WaitFor(ctx context.Context, method string) ([]abstract.Provider, error) {
+	for p, err := range d.Watch(ctx, method) {
+		if err != nil {
+			return nil, &abstract.Error{Code: abstract.CodeOf(err), Op: "wait for " + method, Message: "nobody provides it", Err: err}
+		}
+		if len(p.List) > 0 {
+			return p.List, nil
+		}
+	}
+	return nil, d.conn.closedError()
+}
+
+// OnOnline calls fn for every provider that comes, of every method this Conn has
+// asked about; what a first discovery finds has not just come and is not told.
+// What came while the connection was down is. Calls come one at a time on a
+// goroutine of their own and may block. After stop none begins.
+func (d *DiscoveryClient) OnOnline(fn func(abstract.Provider)) (stop func()) {
+	return d.conn.discoveries.listen(&listener{online: fn})
+}
+
+// OnOffline calls fn for every provider that goes, also for one that vanished
+// while the connection was down. It is not called because the broker is away.
+// See OnOnline.
+func (d *DiscoveryClient) OnOffline(fn func(abstract.Provider)) (stop func()) {
+	return d.conn.discoveries.listen(&listener{offline: fn})
+}

@@ -1,0 +1,179 @@
+package client
+
+import (
+	"log/slog"
+	"time"
+
+	"trefoil/abstract"
+	"trefoil/business/balance"
+	"trefoil/concrete/stdnet"
+	"trefoil/concrete/tcp"
+)
+
+// Transport makes what opens connections to one address.
+type Transport func(addr string, cfg abstract.TransportConfig) abstract.BaseClient
+
+// Option changes one setting of a Conn or an RpcClient.
+type Option func(*config)
+
+// config holds every setting; defaults() says what they are when no Option is given.
+type config struct {
+	logger    *slog.Logger
+	transport Transport
+	legacy    bool
+	newPicker func() abstract.Picker
+
+	timeout        time.Duration
+	connectTimeout time.Duration
+	helloTimeout   time.Duration
+	backoffMin     time.Duration
+	backoffMax     time.Duration
+	grace          time.Duration
+	writeTimeout   time.Duration
+
+	maxFrame    int
+	maxQueued   int
+	maxPending  int
+	maxWaiting  int
+	maxMethods  int
+	subscribing int // bytes waiting in one subscription
+
+	onConnected    []func()
+	onDisconnected []func(error)
+	onProblem      []func(error)
+}
+
+func defaults() config {
+	return config{
+		logger:         slog.Default(),
+		transport:      StandardNet,
+		newPicker:      func() abstract.Picker { return balance.NewRoundRobin() },
+		timeout:        5 * time.Second,
+		connectTimeout: 5 * time.Second,
+		helloTimeout:   2 * time.Second,
+		backoffMin:     50 * time.Millisecond,
+		backoffMax:     5 * time.Second,
+		grace:          3 * time.Second,
+		writeTimeout:   10 * time.Second,
+		maxFrame:       8 << 20,
+		maxQueued:      32 << 20,
+		maxPending:     65_536,
+		maxWaiting:     65_536,
+		maxMethods:     4096,
+		subscribing:    8 << 20,
+	}
+}
+
+func newConfig(opts []Option) config {
+	cfg := defaults()
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	return cfg
+}
+
+// StandardNet is the default Transport, over the standard library's net:
+// "host:port", or "unix:/path".
+func StandardNet(addr string, cfg abstract.TransportConfig) abstract.BaseClient {
+	return stdnet.NewClient(addr, cfg)
+}
+
+// Netpoll is a Transport for programs with very many connections. It is not
+// there on Windows, and for few connections StandardNet is the faster one.
+func Netpoll(addr string, cfg abstract.TransportConfig) abstract.BaseClient {
+	return tcp.NewClient(addr, cfg)
+}
+
+// WithLogger sets where the client logs; the default is slog.Default().
+func WithLogger(l *slog.Logger) Option {
+	return func(c *config) {
+		if l != nil {
+			c.logger = l
+		}
+	}
+}
+
+// WithTransport sets the transport; the default is StandardNet. An in-process
+// network's Client method fits here.
+func WithTransport(t Transport) Option { return func(c *config) { c.transport = t } }
+
+// WithLegacy talks to the other side as to an existing program of the LV family:
+// without HELLO, pings and goodbye. Without this option HELLO is tried first,
+// and a peer that does not answer it is taken for such a program.
+func WithLegacy() Option { return func(c *config) { c.legacy = true } }
+
+// WithPicker sets how an RpcClient chooses among a method's providers; make is
+// called once per method. The default is round-robin.
+func WithPicker(make func() abstract.Picker) Option { return func(c *config) { c.newPicker = make } }
+
+// WithTimeout sets the deadline of operations whose context has none, or a later
+// one; the default is 5 s.
+func WithTimeout(d time.Duration) Option { return func(c *config) { c.timeout = d } }
+
+// WithConnectTimeout bounds one try to connect; the default is 5 s.
+func WithConnectTimeout(d time.Duration) Option { return func(c *config) { c.connectTimeout = d } }
+
+// WithHelloTimeout sets how long a peer may take to answer HELLO before it is
+// taken for a legacy peer; the default is 2 s.
+func WithHelloTimeout(d time.Duration) Option { return func(c *config) { c.helloTimeout = d } }
+
+// WithBackoff sets how long to wait before connecting again: a random time up to
+// a limit that starts at first and doubles to most. The defaults are 50 ms and 5 s.
+func WithBackoff(first, most time.Duration) Option {
+	return func(c *config) { c.backoffMin, c.backoffMax = first, most }
+}
+
+// WithGrace sets for how long providers that a reconnected broker does not know
+// (yet) are still believed in; the default is 3 s. An OFFLINE notice ends it at once.
+func WithGrace(d time.Duration) Option { return func(c *config) { c.grace = d } }
+
+// WithMaxFrame sets the longest frame taken and sent, in bytes; the default is
+// 8 MiB. The peer learns it from HELLO.
+func WithMaxFrame(bytes int) Option { return func(c *config) { c.maxFrame = bytes } }
+
+// WithMaxPending sets how many calls may be in flight on one connection, and how
+// many may wait for a connection; beyond that they end with Overloaded. The
+// default is 65,536.
+func WithMaxPending(n int) Option {
+	return func(c *config) { c.maxPending, c.maxWaiting = n, n }
+}
+
+// WithSubscriptionQueue sets how many bytes of messages may wait for one
+// subscription's callback or iterator; the default is 8 MiB. Above it the oldest
+// are dropped, and Message.Missed says how many.
+func WithSubscriptionQueue(bytes int) Option { return func(c *config) { c.subscribing = bytes } }
+
+// OnConnected adds a callback for every time the connection is up: the first
+// time, and after each reconnect when everything was restored. Callbacks of a
+// Conn come one at a time and in order; they may block, and may use the Conn.
+func OnConnected(fn func()) Option {
+	return func(c *config) { c.onConnected = append(c.onConnected, fn) }
+}
+
+// OnDisconnected adds a callback for every time the connection is lost, with the reason.
+func OnDisconnected(fn func(error)) Option {
+	return func(c *config) { c.onDisconnected = append(c.onDisconnected, fn) }
+}
+
+// OnProblem adds a callback for what could not be restored after a reconnect
+// and is being tried again, such as a subscription to a topic that the restarted
+// broker does not know yet.
+func OnProblem(fn func(error)) Option {
+	return func(c *config) { c.onProblem = append(c.onProblem, fn) }
+}
+
+// CallOption changes one setting of one call.
+type CallOption func(*callOptions)
+
+type callOptions struct {
+	timeout    time.Duration
+	idempotent bool
+}
+
+// Timeout sets the call's deadline from now, when the context's is not earlier.
+func Timeout(d time.Duration) CallOption { return func(o *callOptions) { o.timeout = d } }
+
+// Idempotent says that the method may be called twice with the same outcome as
+// once. Only such calls are tried again, with another provider, when their
+// request may have been handled before the connection was lost.
+func Idempotent() CallOption { return func(o *callOptions) { o.idempotent = true } }

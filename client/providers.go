@@ -1,0 +1,354 @@
+package client
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"trefoil/abstract"
+)
+
+// providers is the target of a client that finds providers through a registry:
+// for each method its providers, for each provider one connection that all
+// methods share.
+type providers struct {
+	client    *RpcClient
+	discovery abstract.Discovery
+	wire      *wire
+
+	mu     sync.Mutex
+	routes map[string]*route
+	hosts  map[abstract.Host]*provider
+	closed bool
+}
+
+// route is what is known of one method's providers.
+type route struct {
+	method  string
+	picker  abstract.Picker
+	stop    func()
+	known   bool
+	list    []abstract.Provider
+	waiting map[*routing]struct{} // calls that came before the first list
+}
+
+// routing is a call's wish for a session, on its way to a provider.
+type routing struct {
+	call   *call
+	fn     func(*session, string, error)
+	forget func() // of the provider's connection
+}
+
+func newProviders(c *RpcClient, d abstract.Discovery) *providers {
+	return &providers{
+		client: c, discovery: d, wire: newWire(&c.cfg),
+		routes: make(map[string]*route), hosts: make(map[abstract.Host]*provider),
+	}
+}
+
+func (p *providers) route(c *call, fn func(*session, string, error)) (forget func()) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		fn(nil, "", &abstract.Error{Code: abstract.Disconnected, Message: "the client is closed", Sent: abstract.SentNo})
+		return nil
+	}
+	r, err := p.routeOf(c.method)
+	if err != nil {
+		p.mu.Unlock()
+		fn(nil, "", err)
+		return nil
+	}
+	w := &routing{call: c, fn: fn}
+	if !r.known {
+		r.waiting[w] = struct{}{}
+		p.mu.Unlock()
+		return func() { p.forget(r, w) }
+	}
+	host, err := p.choose(r, c)
+	p.mu.Unlock()
+	p.dispatch(w, host, err)
+	return func() { p.forget(r, w) }
+}
+
+// routeOf returns a method's route and begins to follow it when it is new. It is
+// called with the lock held.
+func (p *providers) routeOf(method string) (*route, error) {
+	if r := p.routes[method]; r != nil {
+		return r, nil
+	}
+	if len(p.routes) >= p.client.cfg.maxMethods && !p.evict() {
+		return nil, &abstract.Error{Code: abstract.Overloaded, Message: "too many methods are in use by one client", Sent: abstract.SentNo}
+	}
+	r := &route{method: method, picker: p.client.cfg.newPicker(), waiting: make(map[*routing]struct{})}
+	p.routes[method] = r
+	r.stop = p.discovery.Follow(method, func(list abstract.Providers) { p.update(r, list) })
+	return r, nil
+}
+
+// evict makes room by forgetting a method that nobody provides.
+func (p *providers) evict() bool {
+	for name, r := range p.routes {
+		if r.known && len(r.list) == 0 && len(r.waiting) == 0 {
+			delete(p.routes, name)
+			go r.stop() // it waits for update, which wants our lock
+			return true
+		}
+	}
+	return false
+}
+
+// update takes a method's new list: unknown hosts are noted, hosts that no
+// method has any more are dropped, and calls that waited for the list go on.
+func (p *providers) update(r *route, change abstract.Providers) {
+	p.mu.Lock()
+	if p.closed || p.routes[r.method] != r {
+		p.mu.Unlock()
+		return
+	}
+	r.list, r.known = change.List, true
+	var retired []*provider
+	for _, gone := range change.Offline {
+		if h := p.hosts[gone.Host]; h != nil && !p.listed(gone.Host) {
+			delete(p.hosts, gone.Host)
+			retired = append(retired, h)
+		}
+	}
+	type chosen struct {
+		w    *routing
+		host *provider
+		err  error
+	}
+	var ready []chosen
+	for w := range r.waiting {
+		host, err := p.choose(r, w.call)
+		ready = append(ready, chosen{w, host, err})
+	}
+	clear(r.waiting)
+	p.mu.Unlock()
+	for _, h := range retired {
+		h.retire()
+	}
+	for _, c := range ready {
+		p.dispatch(c.w, c.host, c.err)
+	}
+}
+
+// listed says whether some method is provided at host. It is called with the lock held.
+func (p *providers) listed(host abstract.Host) bool {
+	for _, r := range p.routes {
+		if len(without(r.list, host)) < len(r.list) {
+			return true
+		}
+	}
+	return false
+}
+
+// pauseAfterAll bounds how long a call waits before it asks providers again that
+// have all failed it.
+const pauseAfterAll = 50 * time.Millisecond
+
+// choose picks a provider for a call: one that has not failed it yet and that
+// can be reached as far as we know. It is called with the lock held.
+func (p *providers) choose(r *route, c *call) (*provider, error) {
+	if len(r.list) == 0 {
+		return nil, &abstract.Error{Code: abstract.ServiceNotFound, Message: "nobody provides it now; start a provider, or wait for one with DiscoveryClient.WaitFor", Sent: abstract.SentNo}
+	}
+	fresh := slices.DeleteFunc(slices.Clone(r.list), func(q abstract.Provider) bool { return c.failedAt(q.Host.String()) })
+	if len(fresh) == 0 {
+		return nil, errAllTried
+	}
+	now := time.Now()
+	good := slices.DeleteFunc(slices.Clone(fresh), func(q abstract.Provider) bool {
+		h := p.hosts[q.Host]
+		return h != nil && h.ailing(now)
+	})
+	if len(good) == 0 {
+		good = fresh
+	}
+	q := good[r.picker.Pick(good)]
+	h := p.hosts[q.Host]
+	if h == nil {
+		h = &provider{owner: p, addr: q.Host.String(), how: modeLegacy, waiting: make(map[*routing]struct{})}
+		if q.Hello {
+			h.how = modeModern
+		}
+		p.hosts[q.Host] = h
+	}
+	return h, nil
+}
+
+// errAllTried says that a call has failed at every provider there is.
+var errAllTried = abstract.Errorf(abstract.Unavailable, "every provider failed")
+
+// dispatch sends a routing on: to its provider, back to the start after a pause, or
+// to its end.
+func (p *providers) dispatch(w *routing, host *provider, err error) {
+	switch {
+	case err == errAllTried:
+		w.call.startOver()
+		p.client.later(jitter(pauseAfterAll), w.call.try)
+	case err != nil:
+		w.fn(nil, "", err)
+	default:
+		host.acquire(w)
+	}
+}
+
+// forget takes a routing back wherever it waits.
+func (p *providers) forget(r *route, w *routing) {
+	p.mu.Lock()
+	delete(r.waiting, w)
+	hosts := make([]*provider, 0, len(r.list))
+	for _, q := range r.list {
+		if h := p.hosts[q.Host]; h != nil {
+			hosts = append(hosts, h)
+		}
+	}
+	p.mu.Unlock()
+	for _, h := range hosts {
+		h.forget(w)
+	}
+}
+
+func (p *providers) close() {
+	p.mu.Lock()
+	p.closed = true
+	routes, hosts := p.routes, p.hosts
+	p.routes, p.hosts = make(map[string]*route), make(map[abstract.Host]*provider)
+	var waiting []*routing
+	for _, r := range routes {
+		for w := range r.waiting {
+			waiting = append(waiting, w)
+		}
+		clear(r.waiting)
+	}
+	p.mu.Unlock()
+	for _, r := range routes {
+		r.stop()
+	}
+	for _, w := range waiting {
+		w.fn(nil, "", &abstract.Error{Code: abstract.Disconnected, Message: "the client was closed", Sent: abstract.SentNo})
+	}
+	for _, h := range hosts {
+		h.close()
+	}
+}
+
+// provider is the connection to one provider. It is opened by the first call,
+// and again after a loss, with a pause that grows while that fails.
+type provider struct {
+	owner *providers
+	addr  string
+	how   mode
+
+	mu         sync.Mutex
+	session    *session
+	connecting bool
+	retired    bool
+	failures   int
+	restUntil  time.Time // after a failure: other providers are preferred until then
+	waiting    map[*routing]struct{}
+}
+
+// ailing says whether the provider could not be reached just now.
+func (h *provider) ailing(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.session == nil && now.Before(h.restUntil)
+}
+
+// acquire gives a routing the provider's session, as soon as there is one.
+func (h *provider) acquire(w *routing) {
+	h.mu.Lock()
+	if s := h.session; s != nil {
+		h.mu.Unlock()
+		w.fn(s, h.addr, nil)
+		return
+	}
+	h.waiting[w] = struct{}{}
+	start := !h.connecting
+	h.connecting = true
+	h.mu.Unlock()
+	if start {
+		go h.connect()
+	}
+}
+
+func (h *provider) forget(w *routing) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.waiting, w)
+}
+
+// connect makes one try to open the connection, and tells who waits for it.
+func (h *provider) connect() {
+	s, err := h.owner.wire.open(h.owner.client.ctx, h.addr, h.how, h.lost)
+	h.mu.Lock()
+	h.connecting = false
+	waiting := h.waiting
+	h.waiting = make(map[*routing]struct{})
+	unwanted := h.retired && len(waiting) == 0
+	if err == nil {
+		h.session, h.failures = s, 0
+		select {
+		case <-s.Done(): // lost already, and lost() has not found it
+			h.session = nil
+		default:
+		}
+	} else {
+		h.restUntil = time.Now().Add(backoff(&h.owner.client.cfg, h.failures))
+		h.failures++
+	}
+	h.mu.Unlock()
+	for w := range waiting {
+		if err == nil {
+			w.fn(s, h.addr, nil)
+		} else {
+			w.call.failed(h.addr, asError(err))
+		}
+	}
+	if err == nil && unwanted {
+		s.leave(h.owner.client.ctx, "no longer needed")
+	}
+}
+
+// lost is called by a session that is gone; its calls have ended.
+func (h *provider) lost(s *session, _ error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.session == s {
+		h.session = nil
+		h.restUntil = time.Now().Add(backoff(&h.owner.client.cfg, h.failures))
+	}
+}
+
+// retire closes the connection of a provider that went OFFLINE: calls in flight
+// may end first, new ones do not come here.
+func (h *provider) retire() {
+	h.mu.Lock()
+	h.retired = true
+	s := h.session
+	h.mu.Unlock()
+	if s != nil {
+		go s.leaveWhenIdle(h.owner.client.ctx)
+	}
+}
+
+func (h *provider) close() {
+	h.mu.Lock()
+	h.retired = true
+	s := h.session
+	waiting := h.waiting
+	h.waiting = make(map[*routing]struct{})
+	h.mu.Unlock()
+	for w := range waiting {
+		w.fn(nil, "", &abstract.Error{Code: abstract.Disconnected, Message: "the client was closed", Sent: abstract.SentNo})
+	}
+	if s != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		s.leave(ctx, "the client closes")
+	}
+}

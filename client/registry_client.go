@@ -1,0 +1,129 @@
+package client
+
+import (
+	"context"
+	"sync"
+
+	"trefoil/abstract"
+	"trefoil/concrete/message"
+)
+
+// RegistryClient registers providers at the broker and keeps them registered
+// through any outage. Safe for concurrent use.
+type RegistryClient struct{ conn *Conn }
+
+var _ abstract.Registrar = (*RegistryClient)(nil)
+
+// NewRegistryClient makes a RegistryClient on a connection. All of one Conn's
+// RegistryClients are the same one.
+func NewRegistryClient(c *Conn) *RegistryClient { return &RegistryClient{c} }
+
+// Register tells the broker that the providers are there. From now on they are
+// registered again after every reconnect, until Unregister or the Conn's Close,
+// also when this first try fails for want of a connection. What the broker
+// refuses is not tried again.
+func (r *RegistryClient) Register(ctx context.Context, providers ...abstract.Provider) error {
+	for _, p := range providers {
+		if err := r.conn.registrations.register(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Unregister takes providers back. A broker that is an existing program of the
+// LV family cannot do that while the connection lasts: the error then has the
+// code Unsupported, and closing the Conn is the way.
+func (r *RegistryClient) Unregister(ctx context.Context, providers ...abstract.Provider) error {
+	for _, p := range providers {
+		if err := r.conn.registrations.unregister(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// registrations is what a Conn keeps registered.
+type registrations struct {
+	conn  *Conn
+	mu    sync.Mutex
+	wants map[abstract.Provider]struct{}
+}
+
+func (r *registrations) init(c *Conn) {
+	r.conn, r.wants = c, make(map[abstract.Provider]struct{})
+}
+
+func (r *registrations) want(p abstract.Provider) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wants[p] = struct{}{}
+}
+
+// drop returns whether p was wanted.
+func (r *registrations) drop(p abstract.Provider) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, was := r.wants[p]
+	delete(r.wants, p)
+	return was
+}
+
+func (r *registrations) register(ctx context.Context, p abstract.Provider) error {
+	r.want(p)
+	const op = "register "
+	m, err := r.conn.ask(ctx, op+p.Method, serviceRequest(abstract.ServiceRegister, p))
+	if err != nil {
+		return err
+	}
+	if rsp := m.(*message.ServiceResponse); rsp.Code != abstract.OK {
+		r.drop(p)
+		return refused(op+p.Method, rsp.Code, rsp.Message, r.conn.addr)
+	}
+	return nil
+}
+
+func (r *registrations) unregister(ctx context.Context, p abstract.Provider) error {
+	if !r.drop(p) {
+		return nil
+	}
+	op := "unregister " + p.Method
+	if r.conn.Connected() && !r.conn.Modern() {
+		return &abstract.Error{Code: abstract.Unsupported, Op: op, Message: "this registry forgets a provider only when its connection closes", Instance: r.conn.addr}
+	}
+	if !r.conn.Connected() {
+		return nil // the broker forgets us with the connection, and we do not come back
+	}
+	m, err := r.conn.ask(ctx, op, serviceRequest(abstract.ServiceUnregister, p))
+	if err != nil {
+		return err
+	}
+	if rsp := m.(*message.ServiceResponse); rsp.Code != abstract.OK {
+		return refused(op, rsp.Code, rsp.Message, r.conn.addr)
+	}
+	return nil
+}
+
+func serviceRequest(op abstract.ServiceOp, p abstract.Provider) request {
+	return request{want: abstract.RspService, harmless: true, build: func(id string) abstract.BaseMessage {
+		host := p.Host
+		return &message.ServiceRequest{Header: message.ID(id), Op: op, Method: p.Method, Host: &host, Instance: p.Instance}
+	}}
+}
+
+// restore registers everything again.
+func (r *registrations) restore(ctx context.Context, s *session) error {
+	r.mu.Lock()
+	requests := make([]request, 0, len(r.wants))
+	for p := range r.wants {
+		q := serviceRequest(abstract.ServiceRegister, p)
+		q.see = func(m abstract.BaseMessage) {
+			if rsp := m.(*message.ServiceResponse); rsp.Code != abstract.OK {
+				r.conn.report(refused("register "+p.Method, rsp.Code, rsp.Message, r.conn.addr))
+			}
+		}
+		requests = append(requests, q)
+	}
+	r.mu.Unlock()
+	return s.askAll(ctx, requests)
+}

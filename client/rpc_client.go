@@ -1,0 +1,230 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"trefoil/abstract"
+	"trefoil/concrete/message"
+	"trefoil/concrete/workers"
+)
+
+// RpcClient calls methods. Through a registry it finds each method's providers,
+// keeps one connection to each, takes turns among them, drops those that go
+// OFFLINE and moves calls that were never handled; directly it calls one server.
+// Safe for concurrent use. Close it when it is no longer needed.
+type RpcClient struct {
+	cfg       config
+	target    target
+	callbacks *workers.Pool
+	owned     *Conn // closed with the client
+	ctx       context.Context
+	cancel    context.CancelFunc
+	closing   sync.Once
+}
+
+// target finds a session for a call.
+type target interface {
+	// route calls fn exactly once with a session to try, or with the error
+	// that ends the call: perhaps before it returns. It must not block. The
+	// returned function takes the wish back; fn may be running then.
+	route(c *call, fn func(s *session, instance string, err error)) (forget func())
+	close()
+}
+
+// NewRpcClient makes a client that finds providers through a registry: a
+// DiscoveryClient, or another implementation of the contract. The registry is
+// not closed with it.
+func NewRpcClient(d abstract.Discovery, opts ...Option) *RpcClient {
+	c := newRpcClient(newConfig(opts))
+	c.target = newProviders(c, d)
+	return c
+}
+
+// NewDirectRpcClient makes a client that calls the server at the other end of a
+// connection: a provider, or a broker that serves methods itself. Its timeouts
+// are the connection's, which is not closed with it.
+func NewDirectRpcClient(conn *Conn) *RpcClient {
+	c := newRpcClient(conn.cfg)
+	c.target = direct{conn}
+	return c
+}
+
+// DialRpc connects to one server, as Dial does, and makes a client that calls
+// it. Closing the client closes the connection.
+func DialRpc(ctx context.Context, addr string, opts ...Option) (*RpcClient, error) {
+	conn, err := Dial(ctx, addr, opts...)
+	if err != nil {
+		return nil, err
+	}
+	c := NewDirectRpcClient(conn)
+	c.owned = conn
+	return c, nil
+}
+
+func newRpcClient(cfg config) *RpcClient {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &RpcClient{cfg: cfg, ctx: ctx, cancel: cancel, callbacks: workers.New(workers.Config{})}
+}
+
+// Call calls a method and waits for its result, which it decodes into result
+// unless that is nil. params is anything that encodes to a JSON object, or a
+// message.Raw that is one; nil is an object without members. The deadline is the
+// earliest of ctx's, the Timeout option's and the client's default.
+func (c *RpcClient) Call(ctx context.Context, method string, params, result any, opts ...CallOption) error {
+	f := &Future{done: make(chan struct{})}
+	f.call = c.start(ctx, method, params, opts, f.end)
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		f.call.cancel(ctx.Err())
+		<-f.done // by whatever ended it first
+	}
+	return f.outcome(result)
+}
+
+// CallFuture starts a call and returns at once. Dropping the Future leaks
+// nothing: the call ends at its deadline at the latest.
+func (c *RpcClient) CallFuture(ctx context.Context, method string, params any, opts ...CallOption) *Future {
+	f := &Future{done: make(chan struct{})}
+	f.call = c.start(ctx, method, params, opts, f.end)
+	f.call.watch(ctx)
+	return f
+}
+
+// CallFunc starts a call and returns at once. fn is called exactly once with its
+// outcome, on a goroutine of its own: never before CallFunc's caller could go on
+// and never on the goroutine that reads the connection, so it may block and call
+// again.
+func (c *RpcClient) CallFunc(ctx context.Context, method string, params any, fn func(Reply, error), opts ...CallOption) {
+	k := c.start(ctx, method, params, opts, func(r Reply, err error) {
+		run := func() { fn(r, err) }
+		if !c.callbacks.Go(run) {
+			go run() // the pool is full or closed; a callback is never lost
+		}
+	})
+	k.watch(ctx)
+}
+
+// start begins a call; end is called exactly once and must not block.
+func (c *RpcClient) start(ctx context.Context, method string, params any, opts []CallOption, end func(Reply, error)) *call {
+	o := callOptions{timeout: c.cfg.timeout}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	now := time.Now()
+	k := &call{client: c, method: method, idempotent: o.idempotent, deadline: now.Add(o.timeout), end: end}
+	if d, ok := ctx.Deadline(); ok && d.Before(k.deadline) {
+		k.deadline = d
+	}
+	raw, err := encodeParams(params)
+	switch {
+	case err != nil:
+		k.finish(Reply{}, asError(err))
+	case ctx.Err() != nil:
+		k.finish(Reply{}, &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Message: "the context was over before the call", Sent: abstract.SentNo, Err: ctx.Err()})
+	default:
+		k.params = raw
+		k.try()
+	}
+	return k
+}
+
+// encodeParams makes the JSON object of a call's parameters.
+func encodeParams(params any) (message.Raw, error) {
+	if params == nil {
+		return message.Raw("{}"), nil
+	}
+	raw, err := message.Encode(params)
+	if err == nil && message.KindOf(raw) != message.Object {
+		err = abstract.Errorf(abstract.InvalidParams, "parameters are an object: pass a struct or a map, not %T", params)
+	}
+	return raw, err
+}
+
+// Close ends the client: calls in flight end with Disconnected, connections to
+// providers are closed. It waits for the callbacks that run, so it must not be
+// called from one.
+func (c *RpcClient) Close() error {
+	c.closing.Do(func() {
+		c.cancel()
+		c.target.close()
+		if c.owned != nil {
+			_ = c.owned.Close()
+		}
+		c.callbacks.Close()
+	})
+	return nil
+}
+
+// Reply is the result of a call that succeeded.
+type Reply struct {
+	Raw      message.Raw // JSON text; must not be changed
+	Instance string      // who answered, as an address
+	Attempts int         // how many times the call was tried
+}
+
+// Decode reads the result into v, which is what encoding/json takes. nil only
+// throws it away.
+func (r Reply) Decode(v any) error {
+	if v == nil {
+		return nil
+	}
+	if err := message.Decode(r.Raw, v); err != nil {
+		return &abstract.Error{Code: abstract.InvalidMessage, Op: "decode the result", Message: "the result does not fit", Instance: r.Instance, Attempts: r.Attempts, Sent: abstract.SentYes, Err: err}
+	}
+	return nil
+}
+
+// Future is a call that was started and not waited for. Safe for concurrent use.
+type Future struct {
+	call  *call
+	done  chan struct{}
+	reply Reply
+	err   error
+}
+
+func (f *Future) end(r Reply, err error) {
+	f.reply, f.err = r, err
+	close(f.done)
+}
+
+// Done is closed when the call has ended.
+func (f *Future) Done() <-chan struct{} { return f.done }
+
+// Wait waits for the call to end and decodes its result into result, unless that
+// is nil. When ctx ends first, Wait returns ctx's error and the call goes on. It
+// may be called many times.
+func (f *Future) Wait(ctx context.Context, result any) error {
+	select {
+	case <-f.done:
+	default:
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "wait for " + f.call.method, Err: ctx.Err()}
+		}
+	}
+	return f.outcome(result)
+}
+
+// outcome is what an ended call came to.
+func (f *Future) outcome(result any) error {
+	if f.err != nil {
+		return f.err
+	}
+	return f.reply.Decode(result)
+}
+
+// Reply waits as Wait does, and returns the result undecoded.
+func (f *Future) Reply(ctx context.Context) (Reply, error) {
+	err := f.Wait(ctx, nil)
+	if err != nil {
+		return Reply{}, err
+	}
+	return f.reply, nil
+}
+
+// Cancel ends the call with Cancelled, unless it has ended already.
+func (f *Future) Cancel() { f.call.cancel(context.Canceled) }

@@ -1,0 +1,402 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"trefoil/abstract"
+	"trefoil/business/dispatch"
+	"trefoil/business/peer"
+	"trefoil/business/requestor"
+	"trefoil/concrete/lv"
+	"trefoil/concrete/message"
+)
+
+// agent is what our HELLO names us.
+const agent = "trefoil-client/0.1"
+
+// mode is how a connection is opened.
+type mode uint8
+
+const (
+	modeAuto   mode = iota // HELLO first; a peer that closes on it or ignores it is legacy
+	modeModern             // HELLO, and no other way
+	modeLegacy             // no HELLO
+)
+
+// wire is what all sessions of one Conn or RpcClient have in common.
+type wire struct {
+	cfg      *config
+	protocol *lv.Protocol
+	dispatch *dispatch.Dispatcher[*session] // for what is no response: pushes and notices
+}
+
+func newWire(cfg *config) *wire {
+	w := &wire{
+		cfg:      cfg,
+		protocol: lv.New(message.New(message.Config{}), lv.Config{MaxFrame: cfg.maxFrame}),
+		dispatch: dispatch.New[*session](),
+	}
+	w.dispatch.Unhandled = (*session).unserved
+	w.dispatch.OnPanic = func(s *session, m abstract.BaseMessage, v any, stack []byte) {
+		cfg.logger.Error("handling a message panicked", "peer", s.name(), "id", m.ID(), "err", v, "stack", string(stack))
+	}
+	return w
+}
+
+// session is one live connection: from its HELLO to its loss, after which
+// another session takes its place. It is the connection's Receiver; what it
+// offers its users is safe for concurrent use.
+type session struct {
+	abstract.BaseConnection
+	*wire
+	requests *requestor.Requestor
+	onLost   func(*session, error) // called once, after every call in flight has ended
+
+	mu    sync.Mutex // guards judge
+	judge *peer.Peer
+	batch []abstract.BaseMessage
+
+	met     chan struct{} // closed when HELLO is answered
+	metOnce sync.Once
+	sooner  chan struct{} // a deadline earlier than the one waited for was added
+	wakeAt  atomic.Int64  // when the watcher looks next, in nanoseconds of the monotonic clock since start
+	start   time.Time
+}
+
+var _ abstract.Receiver = (*session)(nil)
+
+// open connects and, but in legacy mode, exchanges HELLO.
+func (w *wire) open(ctx context.Context, addr string, how mode, onLost func(*session, error)) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.connectTimeout)
+	defer cancel()
+	if how == modeLegacy {
+		return w.connect(ctx, addr, true, onLost)
+	}
+	s, err := w.connect(ctx, addr, false, onLost)
+	if err != nil {
+		return nil, err
+	}
+	err = s.greet(ctx)
+	if err == nil {
+		return s, nil
+	}
+	s.Close(err)
+	if how == modeAuto && ctx.Err() == nil && deafToHello(err) {
+		return w.connect(ctx, addr, true, onLost)
+	}
+	return nil, err
+}
+
+// deafToHello says whether a failed greeting looks like a peer that does not
+// know HELLO: it closes, or says nothing.
+func deafToHello(err error) bool {
+	return errors.Is(err, abstract.ErrDisconnected) || errors.Is(err, abstract.ErrTimeout)
+}
+
+// connect opens a connection and makes a session of it.
+func (w *wire) connect(ctx context.Context, addr string, legacy bool, onLost func(*session, error)) (*session, error) {
+	role := peer.Client
+	if legacy {
+		role = peer.LegacyClient
+	}
+	now := time.Now()
+	s := &session{
+		wire:     w,
+		onLost:   onLost,
+		requests: requestor.New(requestor.Config{MaxPending: w.cfg.maxPending}),
+		judge:    peer.New(peer.Config{Role: role, Agent: agent, MaxFrame: w.cfg.maxFrame}, now),
+		met:      make(chan struct{}),
+		sooner:   make(chan struct{}, 1),
+		start:    now,
+	}
+	transport := w.cfg.transport(addr, abstract.TransportConfig{
+		Protocol:     w.protocol,
+		OnOpen:       func(bc abstract.BaseConnection) abstract.Receiver { s.BaseConnection = bc; return s },
+		MaxQueued:    w.cfg.maxQueued,
+		WriteTimeout: w.cfg.writeTimeout,
+		Direct:       true, // our receiver never blocks
+		Logger:       w.cfg.logger,
+	})
+	if _, err := transport.Connect(ctx); err != nil {
+		return nil, &abstract.Error{Code: abstract.Unavailable, Op: "connect to " + addr, Sent: abstract.SentNo, Err: err}
+	}
+	go s.watch()
+	return s, nil
+}
+
+// greet sends HELLO and waits for its answer.
+func (s *session) greet(ctx context.Context) error {
+	s.mu.Lock()
+	hello := s.judge.Hello("hello")
+	s.mu.Unlock()
+	if err := s.Send(hello); err != nil {
+		return err
+	}
+	patience := time.NewTimer(s.cfg.helloTimeout)
+	defer patience.Stop()
+	select {
+	case <-s.met:
+		return nil
+	case <-s.Done():
+		if err := s.Err(); err != nil && !errors.Is(err, io.EOF) {
+			var e *abstract.Error
+			if errors.As(err, &e) {
+				return err // we closed it, or the peer refused our HELLO: no legacy peer does that
+			}
+		}
+		return abstract.Errorf(abstract.Disconnected, "the peer closed the connection on HELLO")
+	case <-patience.C:
+		return abstract.Errorf(abstract.Timeout, "the peer did not answer HELLO within %s", s.cfg.helloTimeout)
+	case <-ctx.Done():
+		return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "greet", Message: "no answer to HELLO", Err: ctx.Err()}
+	}
+}
+
+func (s *session) name() string { return s.RemoteAddr().String() }
+
+// modern says whether the peer speaks HELLO.
+func (s *session) modern() bool { return s.judge.Modern() }
+
+// OnMessages judges messages, ends the calls they answer, and dispatches the rest.
+func (s *session) OnMessages(batch []abstract.BaseMessage) {
+	now := time.Now()
+	rest := s.batch[:0]
+	for _, m := range batch {
+		s.mu.Lock()
+		v := s.judge.Receive(m, now)
+		s.mu.Unlock()
+		switch {
+		case v.Met:
+			s.metOnce.Do(func() { close(s.met) })
+		case v.Reply != nil:
+			s.answer(v.Reply)
+		case v.Deliver && m.Type().Response():
+			rest = s.handle(rest) // a notice that came before the answer is handled before it
+			if !s.requests.Complete(m) {
+				s.cfg.logger.Debug("response without a call ignored", "peer", s.name(), "id", m.ID())
+			}
+		case v.Deliver && m.Check() == nil:
+			rest = append(rest, m)
+		case v.Deliver:
+			s.cfg.logger.Debug("message ignored", "peer", s.name(), "type", m.Type().String(), "err", m.Check())
+		}
+		if v.Close != nil {
+			s.Close(v.Close)
+			break
+		}
+	}
+	s.batch = s.handle(rest)
+}
+
+func (s *session) handle(rest []abstract.BaseMessage) []abstract.BaseMessage {
+	if len(rest) == 0 {
+		return rest
+	}
+	s.dispatch.Dispatch(s, rest)
+	clear(rest)
+	return rest[:0]
+}
+
+// OnClose ends every call in flight at once.
+func (s *session) OnClose(err error) {
+	s.requests.CloseAll(&abstract.Error{Code: abstract.Disconnected, Message: "the connection to " + s.name() + " was lost", Err: err})
+	s.onLost(s, err)
+}
+
+// unserved answers requests to us: a client serves nothing.
+func (s *session) unserved(m abstract.BaseMessage) {
+	if req, ok := m.(*message.RpcRequest); ok {
+		s.answer(&message.RpcResponse{Header: message.ID(req.ID()), Code: abstract.ServiceNotFound, Message: "a client serves no methods"})
+		return
+	}
+	s.cfg.logger.Debug("message ignored", "peer", s.name(), "type", m.Type().String(), "id", m.ID())
+}
+
+// answer sends a message that nobody waits for. A peer that does not read even
+// its pongs is closed.
+func (s *session) answer(m abstract.BaseMessage) {
+	if err := s.Send(s.judge.Shape(m)); abstract.CodeOf(err) == abstract.Overloaded {
+		s.Close(err)
+	}
+}
+
+// maxPause is how long the watcher sleeps when nothing is due.
+const maxPause = time.Second
+
+// watch is the session's only goroutine of its own: it ends calls whose deadline
+// has passed, and pings a silent peer. One timer serves all calls.
+func (s *session) watch() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.Done():
+			return
+		case <-s.sooner:
+		case <-timer.C:
+		}
+		now := time.Now()
+		s.tick(now)
+		pause := maxPause
+		s.mu.Lock()
+		if every := s.judge.PingInterval(); every > 0 {
+			pause = min(pause, max(every/4, 5*time.Millisecond))
+		}
+		s.mu.Unlock()
+		// Publish how long we are going to sleep before looking at the
+		// deadlines: whoever adds an earlier one from here on wakes us.
+		s.wakeAt.Store(int64(now.Add(pause).Sub(s.start)))
+		if next := s.requests.Expire(now); !next.IsZero() && next.Sub(now) < pause {
+			pause = max(next.Sub(now), time.Millisecond)
+			s.wakeAt.Store(int64(now.Add(pause).Sub(s.start)))
+		}
+		timer.Reset(pause)
+	}
+}
+
+// tick lets the judge look at the clock.
+func (s *session) tick(now time.Time) {
+	s.mu.Lock()
+	v := s.judge.Tick(now)
+	s.mu.Unlock()
+	if v.Reply != nil {
+		s.answer(v.Reply)
+	}
+	if v.Close != nil {
+		s.Close(v.Close)
+	}
+}
+
+// begin sends a request. done is called exactly once, by whoever ends the call
+// and perhaps before begin returns: it must not block.
+func (s *session) begin(deadline time.Time, want abstract.MType, build func(id string) abstract.BaseMessage, done requestor.Completion) *requestor.Pending {
+	p, err := s.requests.Add(deadline, want, done)
+	if err != nil {
+		done(nil, err)
+		return nil
+	}
+	if int64(deadline.Sub(s.start)) < s.wakeAt.Load() {
+		select {
+		case s.sooner <- struct{}{}:
+		default: // it is about to look anyway
+		}
+	}
+	if err := s.post(build(p.ID()), p); err != nil {
+		s.requests.Fail(p, err)
+	}
+	return p
+}
+
+// post queues a request and writes it. Callers that come at the same time share
+// one write: each yields once to let the others queue.
+func (s *session) post(m abstract.BaseMessage, p *requestor.Pending) error {
+	b, err := s.protocol.Append(nil, m)
+	if err != nil {
+		return err
+	}
+	if err := s.judge.CheckSize(len(b)); err != nil {
+		return err
+	}
+	if err := s.Queue(abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Mark: p.Mark()}); err != nil {
+		return err
+	}
+	if s.requests.Len() > 1 {
+		runtime.Gosched()
+	}
+	s.Flush()
+	return nil
+}
+
+// request is a question to the other side, for ask and askAll.
+type request struct {
+	want     abstract.MType // of the answer
+	harmless bool           // asking twice does the same as asking once
+	build    func(id string) abstract.BaseMessage
+	// see, unless nil, gets the answer on the connection's own goroutine, in
+	// order with the notices that come after it. It must not block.
+	see func(abstract.BaseMessage)
+}
+
+// ask sends a request and waits for its answer.
+func (s *session) ask(ctx context.Context, deadline time.Time, r request) (abstract.BaseMessage, error) {
+	var m abstract.BaseMessage
+	var err error
+	ended := make(chan struct{})
+	p := s.begin(deadline, r.want, r.build, func(answer abstract.BaseMessage, problem error) {
+		if m, err = answer, problem; err == nil && r.see != nil {
+			r.see(m)
+		}
+		close(ended)
+	})
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		if p != nil {
+			s.requests.Cancel(p, ctx.Err())
+		}
+		<-ended // by whatever ended it first
+	}
+	return m, err
+}
+
+// askAll sends requests without waiting in between, and returns when all are
+// answered. An error means that an answer is missing.
+func (s *session) askAll(ctx context.Context, requests []request) error {
+	const window = 256 // requests on their way at once
+	deadline := time.Now().Add(s.cfg.timeout)
+	for len(requests) > 0 {
+		n := min(window, len(requests))
+		ended := make(chan error, n)
+		for _, r := range requests[:n] {
+			s.begin(deadline, r.want, r.build, func(m abstract.BaseMessage, err error) {
+				if err == nil && r.see != nil {
+					r.see(m)
+				}
+				ended <- err
+			})
+		}
+		for range n {
+			select {
+			case err := <-ended:
+				if err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		requests = requests[n:]
+	}
+	return nil
+}
+
+// leave says goodbye to a modern peer, writes what is queued and closes.
+func (s *session) leave(ctx context.Context, reason string) {
+	if s.modern() {
+		_ = s.Send(&message.Goodbye{Header: message.ID("bye"), Reason: reason})
+	}
+	s.Shutdown(ctx, nil)
+}
+
+// leaveWhenIdle leaves when no call is in flight any more; every call has a
+// deadline, so that comes.
+func (s *session) leaveWhenIdle(ctx context.Context) {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for s.requests.Len() > 0 {
+		select {
+		case <-s.Done():
+			return
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+	s.leave(ctx, "no longer needed")
+}

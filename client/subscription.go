@@ -1,0 +1,160 @@
+package client
+
+import (
+	"context"
+	"sync"
+)
+
+// Subscription is one subscriber's interest in a topic, with a queue of its own.
+// It survives reconnects; messages published while the connection is down are
+// not seen. Safe for concurrent use. Cancel it when it is no longer needed.
+type Subscription struct {
+	conn  *Conn
+	topic string
+
+	mu      sync.Mutex
+	waiting []Message
+	bytes   int
+	missed  uint64        // dropped since the last message that was put
+	ready   chan struct{} // holds an element while there is something to take, or the end
+	err     error         // why it ended
+}
+
+func newSubscription(c *Conn, topic string) *Subscription {
+	return &Subscription{conn: c, topic: topic, ready: make(chan struct{}, 1)}
+}
+
+// Topic is the topic's name.
+func (s *Subscription) Topic() string { return s.topic }
+
+// Cancel ends the subscription: no call of its callback begins any more. When it
+// was this Conn's last one to the topic, the broker is told. It may be called
+// from the callback.
+func (s *Subscription) Cancel(ctx context.Context) error {
+	s.end(errCancelled)
+	if s.conn.topics.drop(s) {
+		return s.conn.topics.unsubscribe(ctx, s.topic)
+	}
+	return nil
+}
+
+// forget cancels without anybody waiting for the broker's answer.
+func (s *Subscription) forget() {
+	s.end(errCancelled)
+	if s.conn.topics.drop(s) {
+		go func() { _ = s.conn.topics.unsubscribe(s.conn.ctx, s.topic) }()
+	}
+}
+
+// put queues a message. When the queue is full, the oldest ones make room.
+func (s *Subscription) put(m Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
+	m.Missed = s.missed
+	s.missed = 0
+	s.waiting = append(s.waiting, m)
+	s.bytes += m.size()
+	drop := 0
+	for s.bytes > s.conn.cfg.subscribing && drop < len(s.waiting)-1 {
+		lost := s.waiting[drop]
+		s.bytes -= lost.size()
+		drop++
+		s.waiting[drop].Missed += lost.Missed + 1
+	}
+	clear(s.waiting[:drop])
+	s.waiting = s.waiting[drop:]
+	s.wake()
+}
+
+// size is what a waiting message is counted as: its text and what holds it.
+func (m Message) size() int { return len(m.Data) + len(m.ID) + 96 }
+
+// miss notes messages that never arrived.
+func (s *Subscription) miss(n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.missed += n
+}
+
+func (s *Subscription) wake() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+// end ends the subscription; only the first reason counts.
+func (s *Subscription) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+		s.waiting, s.bytes = nil, 0
+		s.wake()
+	}
+}
+
+// take returns everything that waits.
+func (s *Subscription) take() ([]Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		s.wake() // for whoever asks again
+		return nil, s.err
+	}
+	all := s.waiting
+	s.waiting, s.bytes = nil, 0
+	return all, nil
+}
+
+// deliver calls fn for every message until the subscription ends.
+func (s *Subscription) deliver(fn func(Message)) {
+	for range s.ready {
+		batch, err := s.take()
+		if err != nil {
+			return
+		}
+		for _, m := range batch {
+			if s.ended() {
+				return
+			}
+			fn(m)
+		}
+	}
+}
+
+func (s *Subscription) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err != nil
+}
+
+// next waits for one message.
+func (s *Subscription) next(ctx context.Context) (Message, error) {
+	for {
+		if m, ok, err := s.takeOne(); ok || err != nil {
+			return m, err
+		}
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+			return Message{}, ctx.Err()
+		}
+	}
+}
+
+func (s *Subscription) takeOne() (m Message, ok bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil || len(s.waiting) == 0 {
+		return Message{}, false, s.err
+	}
+	m = s.waiting[0]
+	s.waiting[0] = Message{}
+	s.waiting = s.waiting[1:]
+	s.bytes -= m.size()
+	return m, true, nil
+}

@@ -1,0 +1,95 @@
+package client
+
+import (
+	"context"
+	"iter"
+
+	"trefoil/abstract"
+	"trefoil/concrete/message"
+)
+
+// TopicClient creates and removes topics, publishes and subscribes. Safe for
+// concurrent use.
+type TopicClient struct{ conn *Conn }
+
+// NewTopicClient makes a TopicClient on a connection. All of one Conn's
+// TopicClients share its subscriptions.
+func NewTopicClient(c *Conn) *TopicClient { return &TopicClient{c} }
+
+// Message is one message of a topic.
+type Message struct {
+	Topic  string
+	ID     string      // of the publisher's request
+	Data   message.Raw // JSON text; must not be changed
+	Missed uint64      // how many messages of this subscription were lost right before this one
+}
+
+// Decode reads the message into v, which is what encoding/json takes.
+func (m Message) Decode(v any) error { return message.Decode(m.Data, v) }
+
+// Create makes a topic. One that is there already stays as it is, with its
+// subscribers. A broker that restarted without it gets it again from us.
+func (t *TopicClient) Create(ctx context.Context, topic string) error {
+	return t.conn.topics.create(ctx, topic)
+}
+
+// Remove removes a topic and all its subscriptions; without it the error is
+// ErrTopicNotFound.
+func (t *TopicClient) Remove(ctx context.Context, topic string) error {
+	return t.conn.topics.remove(ctx, topic)
+}
+
+// Publish sends a message, v as JSON, to everybody who is subscribed now. It
+// returns when the broker has queued it for all of them. A message is never
+// sent twice: when the connection is lost in between, the error's Sent says what
+// is known. Without the topic the error is ErrTopicNotFound.
+func (t *TopicClient) Publish(ctx context.Context, topic string, v any) error {
+	raw, err := message.Encode(v)
+	if err != nil {
+		return decorate(asError(err), "publish "+topic, 0, "")
+	}
+	return t.conn.topics.operate(ctx, abstract.TopicPublish, topic, raw, false)
+}
+
+// Subscribe calls fn for every message of a topic that is published from now on,
+// until the subscription is cancelled. Calls come one at a time, in order, on a
+// goroutine of their own; fn may block, and messages wait for it up to a limit.
+// Without the topic the error is ErrTopicNotFound.
+func (t *TopicClient) Subscribe(ctx context.Context, topic string, fn func(Message)) (*Subscription, error) {
+	sub := newSubscription(t.conn, topic)
+	if err := t.conn.topics.subscribe(ctx, sub); err != nil {
+		return nil, err
+	}
+	go sub.deliver(fn)
+	return sub, nil
+}
+
+// Messages subscribes to a topic and returns its messages as they come, until
+// ctx ends, the loop is left, or the Conn is closed. The last pair carries the
+// error, if there is one. The returned iterator can be used once at a time.
+func (t *TopicClient) Messages(ctx context.Context, topic string) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		sub := newSubscription(t.conn, topic)
+		if err := t.conn.topics.subscribe(ctx, sub); err != nil {
+			yield(Message{}, err)
+			return
+		}
+		defer sub.forget()
+		for {
+			m, err := sub.next(ctx)
+			if err != nil {
+				yield(Message{}, err)
+				return
+			}
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Cancel ends all of this Conn's subscriptions to a topic. Without one, or
+// without the topic, the error is ErrTopicNotFound.
+func (t *TopicClient) Cancel(ctx context.Context, topic string) error {
+	return t.conn.topics.cancelAll(ctx, topic)
+}

@@ -1,0 +1,122 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"trefoil/abstract"
+	"trefoil/concrete/message"
+)
+
+// onRpcRequest gives a call to the workers: a slow handler delays nobody else.
+func (s *RpcServer) onRpcRequest(c *conn, req *message.RpcRequest) {
+	if s.ep.draining.Load() {
+		c.refuse(req, abstract.Errorf(abstract.Draining, "the server is shutting down; call another provider"))
+		return
+	}
+	if c.calls.Add(1) > int64(s.ep.cfg.callsPerConn) {
+		c.calls.Add(-1)
+		c.refuse(req, abstract.Errorf(abstract.Overloaded, "more than %d calls of this connection are under way; wait for some to end", s.ep.cfg.callsPerConn))
+		return
+	}
+	call := &call{srv: s, conn: c, req: req}
+	if req.TimeoutMs > 0 {
+		call.ctx.deadline = time.Now().Add(time.Duration(req.TimeoutMs) * time.Millisecond)
+	}
+	call.ctx.Context = c.ctx
+	s.calls.Add(1)
+	if !s.workers.Go(call.run) {
+		call.end()
+		c.refuse(req, abstract.Errorf(abstract.Overloaded, "too many calls wait for a handler; try later or elsewhere"))
+	}
+}
+
+// call is one request under way.
+type call struct {
+	srv  *RpcServer
+	conn *conn
+	req  *message.RpcRequest
+	ctx  callContext
+}
+
+// run handles the request on a worker, and answers it.
+func (c *call) run() {
+	defer c.end()
+	if err := c.ctx.Err(); err != nil { // waited too long, or nobody is there any more
+		c.conn.refuse(c.req, abstract.Errorf(abstract.CodeOf(err), "the call's time was over before a handler was free"))
+		c.conn.Flush()
+		return
+	}
+	c.conn.reply(c.srv.router.Call(&c.ctx, c.req))
+	c.conn.Flush()
+}
+
+func (c *call) end() {
+	c.ctx.finish()
+	c.conn.calls.Add(-1)
+	c.srv.calls.Done()
+}
+
+// callContext is a handler's context. Most handlers never look at it, so its
+// timer and channel are only made when somebody asks for Done.
+type callContext struct {
+	context.Context           // the connection's
+	deadline        time.Time // zero when the caller named none
+
+	mu     sync.Mutex
+	lazy   context.Context // made by the first Done
+	cancel context.CancelFunc
+	over   bool // the handler has returned
+}
+
+// Deadline returns the caller's deadline.
+func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+
+// Done is closed at the deadline, when the caller's connection is lost, and when
+// the handler has returned.
+func (c *callContext) Done() <-chan struct{} { return c.made().Done() }
+
+// Err says why Done is closed.
+func (c *callContext) Err() error {
+	c.mu.Lock()
+	lazy := c.lazy
+	c.mu.Unlock()
+	if lazy != nil {
+		return lazy.Err()
+	}
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// made returns the real context behind this one.
+func (c *callContext) made() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lazy == nil {
+		if c.deadline.IsZero() {
+			c.lazy, c.cancel = context.WithCancel(c.Context)
+		} else {
+			c.lazy, c.cancel = context.WithDeadline(c.Context, c.deadline)
+		}
+		if c.over {
+			c.cancel()
+		}
+	}
+	return c.lazy
+}
+
+// finish ends the context when the handler has returned.
+func (c *callContext) finish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	if c.cancel != nil {
+		c.cancel()
+	}
+}

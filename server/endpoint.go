@@ -1,0 +1,215 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"trefoil/abstract"
+	"trefoil/business/dispatch"
+	"trefoil/business/peer"
+	"trefoil/concrete/lv"
+	"trefoil/concrete/message"
+)
+
+// agent is what our HELLO names us.
+const agent = "trefoil/0.1"
+
+// part is one service that runs on an endpoint.
+type part interface {
+	// lost is called once for a connection that is gone, after its last message.
+	lost(*conn)
+	// drain stops taking new work and returns when what is under way has
+	// ended, or ctx has.
+	drain(ctx context.Context)
+	// close frees what the part holds, after the last connection is gone.
+	close()
+}
+
+// endpoint listens on one address, judges peers, and hands their messages to the
+// parts that registered for them. It is what all servers have in common.
+type endpoint struct {
+	cfg      config
+	log      *slog.Logger
+	protocol *lv.Protocol
+	dispatch *dispatch.Dispatcher[*conn]
+	listener abstract.BaseServer
+	parts    []part
+
+	nextConn atomic.Uint64
+	lastID   atomic.Uint64
+	mu       sync.RWMutex
+	conns    map[uint64]*conn
+
+	draining  atomic.Bool
+	listening sync.Once
+	listenErr error
+	stop      chan struct{} // closed by the first Shutdown
+	stopOnce  sync.Once
+	closed    sync.Once
+	watcher   sync.WaitGroup // the goroutine that looks after silent and stalled connections
+}
+
+// newEndpoint makes an endpoint without parts; they attach before it listens.
+func newEndpoint(addr string, cfg config) *endpoint {
+	codec := message.New(message.Config{MaxDepth: cfg.maxDepth})
+	ep := &endpoint{
+		cfg:      cfg,
+		log:      cfg.logger,
+		protocol: lv.New(codec, lv.Config{MaxFrame: cfg.maxFrame}),
+		dispatch: dispatch.New[*conn](),
+		conns:    make(map[uint64]*conn),
+		stop:     make(chan struct{}),
+	}
+	ep.dispatch.Unhandled = (*conn).unserved
+	ep.dispatch.OnPanic = func(c *conn, m abstract.BaseMessage, v any, stack []byte) {
+		ep.log.Error("handling a message panicked", "peer", c.name(), "id", m.ID(), "err", v, "stack", string(stack))
+		c.refuse(m, abstract.Errorf(abstract.Internal, "the server failed on this message"))
+	}
+	ep.listener = cfg.transport(addr, abstract.TransportConfig{
+		Protocol:     ep.protocol,
+		OnOpen:       ep.open,
+		MaxInbound:   cfg.maxInbound,
+		MaxQueued:    cfg.maxQueued,
+		WriteTimeout: cfg.writeTimeout,
+		MaxConns:     cfg.maxConns,
+		Logger:       cfg.logger,
+	})
+	return ep
+}
+
+// Listen binds the address. Serve does it when it was not called before; call it
+// first to learn the port from Addr.
+func (ep *endpoint) Listen() error {
+	ep.listening.Do(func() {
+		if ep.listenErr = ep.listener.Listen(); ep.listenErr == nil {
+			ep.watcher.Go(ep.watch)
+		}
+	})
+	return ep.listenErr
+}
+
+// Addr is the address the server listens on; nil before Listen.
+func (ep *endpoint) Addr() net.Addr { return ep.listener.Addr() }
+
+// Serve accepts connections until Shutdown is called, and then returns nil.
+func (ep *endpoint) Serve() error {
+	if err := ep.Listen(); err != nil {
+		return err
+	}
+	ep.log.Info("server started", "addr", ep.Addr().String())
+	return ep.listener.Serve()
+}
+
+// Shutdown drains the server: new work is refused, what is under way finishes,
+// modern peers get a goodbye, connections are written out and closed. It returns
+// when all is done or ctx ends, whichever is first; the server is closed in both
+// cases. Calls after the first do the same again and find nothing to do.
+func (ep *endpoint) Shutdown(ctx context.Context) error {
+	ep.draining.Store(true)
+	ep.stopOnce.Do(func() { close(ep.stop) })
+	for _, p := range ep.parts {
+		p.drain(ctx)
+	}
+	for _, c := range ep.all() {
+		c.goodbye(abstract.Draining, "the server is shutting down")
+	}
+	err := ep.listener.Shutdown(ctx)
+	ep.watcher.Wait()
+	ep.closed.Do(func() {
+		for _, p := range ep.parts {
+			p.close()
+		}
+		ep.log.Info("server stopped")
+	})
+	return err
+}
+
+// open makes the receiver of a new connection.
+func (ep *endpoint) open(bc abstract.BaseConnection) abstract.Receiver {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	c := &conn{
+		BaseConnection: bc,
+		id:             ep.nextConn.Add(1),
+		ep:             ep,
+		ctx:            ctx,
+		cancel:         cancel,
+		judge: peer.New(peer.Config{
+			Role: peer.Server, Agent: agent, MaxFrame: ep.cfg.maxFrame,
+			Ping: ep.cfg.pingEvery, Misses: ep.cfg.pingMisses,
+		}, time.Now()),
+	}
+	ep.mu.Lock()
+	ep.conns[c.id] = c
+	ep.mu.Unlock()
+	return c
+}
+
+// conn returns the connection with an id, or nil when it is gone.
+func (ep *endpoint) conn(id uint64) *conn {
+	ep.mu.RLock()
+	defer ep.mu.RUnlock()
+	return ep.conns[id]
+}
+
+func (ep *endpoint) all() []*conn {
+	ep.mu.RLock()
+	defer ep.mu.RUnlock()
+	list := make([]*conn, 0, len(ep.conns))
+	for _, c := range ep.conns {
+		list = append(list, c)
+	}
+	return list
+}
+
+// forget is called when a connection is gone.
+func (ep *endpoint) forget(c *conn) {
+	for _, p := range ep.parts {
+		p.lost(c)
+	}
+	ep.mu.Lock()
+	delete(ep.conns, c.id)
+	ep.mu.Unlock()
+}
+
+// watch looks at every connection now and then: who is silent gets a ping or is
+// given up, who does not finish a frame is closed. One goroutine for all of them
+// costs less than a timer each.
+func (ep *endpoint) watch() {
+	every := min(ep.cfg.pingEvery/4, ep.cfg.frameTimeout/4, time.Second)
+	ticker := time.NewTicker(max(every, 5*time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ep.stop:
+			return
+		case now := <-ticker.C:
+			for _, c := range ep.all() {
+				c.tick(now)
+			}
+		}
+	}
+}
+
+// lostWithoutFault says whether a connection's end is part of normal life.
+func lostWithoutFault(err error) bool {
+	e, ok := asError(err)
+	return !ok || e.Code == abstract.Draining || e.Code == abstract.OK
+}
+
+// newID makes the id of a message that we send of our own accord. It only needs
+// to differ from the others of this server.
+func (ep *endpoint) newID() string {
+	return "s" + strconv.FormatUint(ep.lastID.Add(1), 36)
+}
+
+func asError(err error) (*abstract.Error, bool) {
+	var e *abstract.Error
+	ok := errors.As(err, &e)
+	return e, ok
+}

@@ -1,0 +1,187 @@
+package server
+
+import (
+	"log/slog"
+	"runtime"
+	"strings"
+	"time"
+
+	"trefoil/abstract"
+	"trefoil/concrete/stdnet"
+	"trefoil/concrete/tcp"
+)
+
+// Option changes one setting of a server. Options are given to the constructors.
+type Option func(*config)
+
+// Transport makes the listener of a server for an address.
+type Transport func(addr string, cfg abstract.TransportConfig) abstract.BaseServer
+
+// Role is one of the three services that a Broker can run.
+type Role string
+
+// The roles of a Broker.
+const (
+	RoleRPC      Role = "rpc"
+	RoleRegistry Role = "registry"
+	RoleTopic    Role = "topic"
+)
+
+// AllRoles is what a Broker runs when WithRoles does not say otherwise.
+var AllRoles = [...]Role{RoleRPC, RoleRegistry, RoleTopic}
+
+// config holds every setting; defaults() says what they are when no Option is given.
+type config struct {
+	logger    *slog.Logger
+	transport Transport
+	roles     []Role
+
+	maxFrame     int
+	maxDepth     int
+	maxConns     int
+	maxQueued    int
+	maxInbound   int
+	writeTimeout time.Duration
+	frameTimeout time.Duration
+	pingEvery    time.Duration
+	pingMisses   int
+
+	handlers       int
+	handlerQueue   int
+	callsPerConn   int
+	subscriberCap  int
+	store          abstract.Store
+	registry       abstract.Registrar
+	advertise      *abstract.Host
+	drainDeadline  time.Duration
+	optionsProblem error
+}
+
+func defaults() config {
+	return config{
+		logger:        slog.Default(),
+		transport:     chooseTransport,
+		roles:         AllRoles[:],
+		maxFrame:      8 << 20,
+		maxConns:      100_000,
+		maxQueued:     32 << 20,
+		maxInbound:    32 << 20,
+		writeTimeout:  10 * time.Second,
+		frameTimeout:  60 * time.Second,
+		pingEvery:     2 * time.Second,
+		pingMisses:    5,
+		handlers:      4096,
+		handlerQueue:  65_536,
+		callsPerConn:  16_384,
+		subscriberCap: 1 << 20,
+	}
+}
+
+func newConfig(opts []Option) config {
+	cfg := defaults()
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	return cfg
+}
+
+// chooseTransport takes netpoll for plain TCP where it exists, and the standard
+// library's net for unix sockets ("unix:/path") and on Windows.
+func chooseTransport(addr string, cfg abstract.TransportConfig) abstract.BaseServer {
+	if runtime.GOOS == "windows" || strings.HasPrefix(addr, "unix:") {
+		return stdnet.NewServer(addr, cfg)
+	}
+	return tcp.NewServer(addr, cfg)
+}
+
+// StandardNet is the Transport over the standard library's net: TCP on every
+// platform, and unix sockets for addresses that begin with "unix:".
+func StandardNet(addr string, cfg abstract.TransportConfig) abstract.BaseServer {
+	return stdnet.NewServer(addr, cfg)
+}
+
+// Netpoll is the Transport over netpoll: the default for TCP but on Windows,
+// where it cannot listen.
+func Netpoll(addr string, cfg abstract.TransportConfig) abstract.BaseServer {
+	return tcp.NewServer(addr, cfg)
+}
+
+// WithLogger sets where the server logs; the default is slog.Default().
+func WithLogger(l *slog.Logger) Option {
+	return func(c *config) {
+		if l != nil {
+			c.logger = l
+		}
+	}
+}
+
+// WithTransport sets the transport; the default is netpoll for TCP, and
+// StandardNet for unix sockets and on Windows. An in-process network's Server
+// method fits here.
+func WithTransport(t Transport) Option { return func(c *config) { c.transport = t } }
+
+// WithRoles sets which services a Broker runs; the default is AllRoles. Other
+// servers ignore it.
+func WithRoles(roles ...Role) Option { return func(c *config) { c.roles = roles } }
+
+// WithMaxFrame sets the longest frame taken and sent, in bytes with its Length
+// field; the default is 8 MiB. Peers learn it from HELLO.
+func WithMaxFrame(bytes int) Option { return func(c *config) { c.maxFrame = bytes } }
+
+// WithMaxDepth sets how deep JSON may be nested; the default is the codec's.
+func WithMaxDepth(levels int) Option { return func(c *config) { c.maxDepth = levels } }
+
+// WithMaxConns sets how many connections are held; further ones are closed at
+// once. The default is 100,000.
+func WithMaxConns(n int) Option { return func(c *config) { c.maxConns = n } }
+
+// WithMaxQueued sets how many bytes may wait in one write class of a connection.
+// A peer that lets its answers pile up beyond that is closed. The default is 32 MiB.
+func WithMaxQueued(bytes int) Option { return func(c *config) { c.maxQueued = bytes } }
+
+// WithMaxInbound sets how many received bytes of one connection may wait to be
+// handled; above it the connection is closed. The default is 32 MiB.
+func WithMaxInbound(bytes int) Option { return func(c *config) { c.maxInbound = bytes } }
+
+// WithWriteTimeout sets after how long without progress a write closes its
+// connection; the default is 10 s.
+func WithWriteTimeout(d time.Duration) Option { return func(c *config) { c.writeTimeout = d } }
+
+// WithFrameTimeout sets how long a frame may take from its first byte to its
+// last; the default is 60 s. A peer that sends a byte now and then is closed.
+func WithFrameTimeout(d time.Duration) Option { return func(c *config) { c.frameTimeout = d } }
+
+// WithPing sets the interval at which modern peers are pinged when nothing is
+// heard from them, and after how many silent intervals they are given up. The
+// server tells them in HELLO, and they do the same. The default is 2 s and 5.
+func WithPing(interval time.Duration, misses int) Option {
+	return func(c *config) { c.pingEvery, c.pingMisses = interval, misses }
+}
+
+// WithHandlers sets how many RPC handlers run at once and how many requests may
+// wait for one; beyond that a request is answered with Overloaded. The defaults
+// are 4,096 and 65,536.
+func WithHandlers(atOnce, waiting int) Option {
+	return func(c *config) { c.handlers, c.handlerQueue = atOnce, waiting }
+}
+
+// WithCallsPerConn sets how many calls of one connection may run or wait;
+// beyond that a request is answered with Overloaded. The default is 16,384.
+func WithCallsPerConn(n int) Option { return func(c *config) { c.callsPerConn = n } }
+
+// WithSubscriberQueue sets how many bytes may wait for one subscriber of a
+// topic; the default is 1 MiB. Above it a modern subscriber loses the oldest
+// messages and is told how many, a legacy one is closed.
+func WithSubscriberQueue(bytes int) Option { return func(c *config) { c.subscriberCap = bytes } }
+
+// WithStore sets where a registry and topics keep their state; the default is a
+// store in memory. The server does not close it.
+func WithStore(s abstract.Store) Option { return func(c *config) { c.store = s } }
+
+// WithRegistry makes an RpcServer register its methods, under the address it
+// listens on or the one given with WithAdvertise. The server does not close it.
+func WithRegistry(r abstract.Registrar) Option { return func(c *config) { c.registry = r } }
+
+// WithAdvertise sets the address that an RpcServer registers, for when callers
+// cannot reach the one it listens on.
+func WithAdvertise(h abstract.Host) Option { return func(c *config) { c.advertise = &h } }

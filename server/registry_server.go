@@ -1,0 +1,187 @@
+package server
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"trefoil/abstract"
+	"trefoil/business/dispatch"
+	"trefoil/business/registry"
+	"trefoil/concrete/memstore"
+	"trefoil/concrete/message"
+)
+
+// storeTimeout bounds one transaction of the store.
+const storeTimeout = 5 * time.Second
+
+// RegistryServer knows who provides which method, answers who asks, and tells
+// those who asked when a provider comes or goes. All methods are safe for
+// concurrent use.
+type RegistryServer struct {
+	ep    *endpoint
+	store abstract.Store
+	stop  func() // ends the following of the store
+
+	// mu keeps events in order: a change of the index and the queueing of what
+	// it says to whom are one step. Nothing is written to a socket under it.
+	mu    sync.Mutex
+	pd    *registry.PDManager
+	told  []*conn // who has been queued a notice and is to be flushed
+	moved sync.Cond
+}
+
+var _ abstract.BaseServer = (*RegistryServer)(nil)
+var _ part = (*RegistryServer)(nil)
+
+// NewRegistryServer makes a registry for addr ("host:port", or "unix:/path").
+func NewRegistryServer(addr string, opts ...Option) *RegistryServer {
+	cfg := newConfig(opts)
+	return newRegistryServer(newEndpoint(addr, cfg), storeOf(cfg))
+}
+
+// storeOf returns the store that was given, or a new one in memory.
+func storeOf(cfg config) abstract.Store {
+	if cfg.store != nil {
+		return cfg.store
+	}
+	return memstore.New()
+}
+
+func newRegistryServer(ep *endpoint, store abstract.Store) *RegistryServer {
+	s := &RegistryServer{ep: ep, store: store, pd: registry.NewPDManager(registry.Config{})}
+	s.moved.L = &s.mu
+	s.stop = store.Follow(registry.Prefix, s.apply)
+	dispatch.On(ep.dispatch, abstract.ReqService, s.onServiceRequest)
+	ep.parts = append(ep.parts, s)
+	return s
+}
+
+// Listen binds the address; see Serve.
+func (s *RegistryServer) Listen() error { return s.ep.Listen() }
+
+// Addr is the address the server listens on; nil before Listen.
+func (s *RegistryServer) Addr() net.Addr { return s.ep.Addr() }
+
+// Serve serves until Shutdown is called, and then returns nil.
+func (s *RegistryServer) Serve() error { return s.ep.Serve() }
+
+// Shutdown tells modern peers goodbye and closes the connections, within ctx.
+func (s *RegistryServer) Shutdown(ctx context.Context) error { return s.ep.Shutdown(ctx) }
+
+func (s *RegistryServer) drain(context.Context) {}
+func (s *RegistryServer) close()                { s.stop() }
+
+// onServiceRequest serves register, discover and unregister.
+func (s *RegistryServer) onServiceRequest(c *conn, m *message.ServiceRequest) {
+	switch {
+	case m.Op == abstract.ServiceRegister:
+		s.write(c, m, s.planRegister)
+	case m.Op == abstract.ServiceDiscover:
+		s.discover(c, m)
+	case m.Op == abstract.ServiceUnregister && c.modern():
+		s.write(c, m, s.planUnregister)
+	default:
+		c.refuse(m, abstract.Errorf(abstract.InvalidOp, "a registry takes register and discover, and unregister from peers that said HELLO"))
+	}
+}
+
+func (s *RegistryServer) planRegister(c *conn, m *message.ServiceRequest) (abstract.Txn, error) {
+	return s.pd.PlanRegister(registry.ConnID(c.id), m.Method, providerHost(c, m))
+}
+
+func (s *RegistryServer) planUnregister(c *conn, m *message.ServiceRequest) (abstract.Txn, error) {
+	return s.pd.PlanUnregister(registry.ConnID(c.id), m.Method, providerHost(c, m))
+}
+
+func providerHost(c *conn, m *message.ServiceRequest) message.ProviderHost {
+	return message.ProviderHost{Host: *m.Host, Instance: m.Instance, Hello: c.modern()}
+}
+
+// write plans a transaction, runs it, and answers when the index has it: so the
+// notices it causes are queued before the answer.
+func (s *RegistryServer) write(c *conn, m *message.ServiceRequest, plan func(*conn, *message.ServiceRequest) (abstract.Txn, error)) {
+	s.mu.Lock()
+	txn, err := plan(c, m)
+	s.mu.Unlock()
+	if err == nil {
+		err = s.run(c, txn)
+	}
+	if err != nil {
+		c.refuse(m, err)
+		return
+	}
+	c.reply(&message.ServiceResponse{Header: message.ID(m.ID()), Op: m.Op})
+}
+
+// run runs a transaction, waits until the index has applied it, and leaves who
+// was told something in c's list of those to flush.
+func (s *RegistryServer) run(c *conn, txn abstract.Txn) error {
+	if len(txn.Then) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	res, err := s.store.Txn(ctx, txn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && res.Changed {
+		for s.pd.Applied() < res.Revision {
+			s.moved.Wait()
+		}
+	}
+	for i, other := range s.told {
+		c.touch(other)
+		s.told[i] = nil
+	}
+	s.told = s.told[:0]
+	return err
+}
+
+// discover answers with the hosts of a method and makes the asker its
+// discoverer, in one step: no notice can slip in between.
+func (s *RegistryServer) discover(c *conn, m *message.ServiceRequest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hosts, err := s.pd.Discover(registry.ConnID(c.id), m.Method)
+	if err != nil {
+		c.refuse(m, err)
+		return
+	}
+	c.reply(&message.ServiceResponse{Header: message.ID(m.ID()), Op: m.Op, Method: m.Method, Hosts: hosts})
+}
+
+// apply takes a change of the store into the index and queues what it says to
+// the discoverers. It runs in revision order.
+func (s *RegistryServer) apply(change abstract.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.pd.Apply(change) {
+		c := s.ep.conn(uint64(n.Conn))
+		if c == nil {
+			continue
+		}
+		op := abstract.ServiceOffline
+		if n.Online {
+			op = abstract.ServiceOnline
+		}
+		host := n.Host
+		c.reply(&message.ServiceRequest{Header: message.ID(s.ep.newID()), Op: op, Method: n.Method, Host: &host, Instance: n.Instance, Hello: n.Hello})
+		s.told = append(s.told, c)
+	}
+	s.moved.Broadcast()
+}
+
+// lost takes a connection's providers out of the store and forgets it as a discoverer.
+func (s *RegistryServer) lost(c *conn) {
+	s.mu.Lock()
+	s.pd.Forget(registry.ConnID(c.id))
+	txns := s.pd.PlanDisconnect(registry.ConnID(c.id))
+	s.mu.Unlock()
+	for _, txn := range txns {
+		if err := s.run(c, txn); err != nil {
+			s.ep.log.Error("providers of a lost connection not removed", "peer", c.name(), "err", err)
+		}
+	}
+}
