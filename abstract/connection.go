@@ -25,6 +25,13 @@ type BaseConnection interface {
 	Flush()
 	// NewLane opens a bounded queue of its own inside ClassTopic.
 	NewLane(LaneConfig) Lane
+	// Yield lets the transport deliver further messages, on another goroutine,
+	// although the Receiver's current OnMessages has not returned: for a
+	// Receiver that is held up and has seen to the rest of its batch elsewhere.
+	// It is called from another goroutine than that of OnMessages, at most once
+	// for each, and by then nothing of the batch slice may be needed but by
+	// OnMessages itself. In Direct mode it does nothing.
+	Yield()
 	// Close closes at once and drops what is queued. err is what Err and the
 	// Receiver's OnClose report; nil means that we closed without a fault.
 	// Only the first call counts.
@@ -110,7 +117,8 @@ type LaneConfig struct {
 }
 
 // Receiver takes what one connection delivers. Its methods are called one at a
-// time, OnClose last and exactly once.
+// time, but for an OnMessages that was passed over with Yield; OnClose is the last
+// call that begins, and comes exactly once.
 type Receiver interface {
 	// OnMessages takes messages in arrival order. The slice is reused after
 	// it returns; the messages may be kept. It must not block for long: the

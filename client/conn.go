@@ -127,7 +127,7 @@ func (c *Conn) lost(s *session, err error) {
 		c.current, c.problem = nil, err
 	}
 	c.mu.Unlock()
-	if !was {
+	if !was || c.ctx.Err() != nil { // our own Close is no loss
 		return
 	}
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
@@ -19,6 +20,7 @@ type discoveries struct {
 	mu        sync.Mutex
 	methods   map[string]*followed
 	listeners map[*listener]struct{}
+	calls     *serial // runs the listeners' callbacks
 	closed    bool
 }
 
@@ -45,11 +47,11 @@ type follower struct {
 // listener is a callback for what comes and goes, of every method.
 type listener struct {
 	online, offline func(abstract.Provider)
-	calls           *serial
+	stopped         atomic.Bool
 }
 
 func (d *discoveries) init(c *Conn) {
-	d.conn = c
+	d.conn, d.calls = c, newSerial()
 	d.methods, d.listeners = make(map[string]*followed), make(map[*listener]struct{})
 	dispatch.On(c.wire.dispatch, abstract.ReqService, d.onServiceRequest)
 }
@@ -242,21 +244,26 @@ func (d *discoveries) change(m *followed, list []abstract.Provider) {
 		return
 	}
 	for l := range d.listeners {
-		l.tell(online, offline)
+		d.tell(l, online, offline)
 	}
 }
 
-func (l *listener) tell(online, offline []abstract.Provider) {
-	if l.offline != nil {
-		for _, p := range offline {
-			l.calls.run(func() { l.offline(p) })
+// tell queues the calls of a listener.
+func (d *discoveries) tell(l *listener, online, offline []abstract.Provider) {
+	queue := func(fn func(abstract.Provider), list []abstract.Provider) {
+		if fn == nil {
+			return
+		}
+		for _, p := range list {
+			d.calls.run(func() {
+				if !l.stopped.Load() {
+					fn(p)
+				}
+			})
 		}
 	}
-	if l.online != nil {
-		for _, p := range online {
-			l.calls.run(func() { l.online(p) })
-		}
-	}
+	queue(l.offline, offline)
+	queue(l.online, online)
 }
 
 // take returns what changed since the follower was told last; not ok when
@@ -279,7 +286,6 @@ func (d *discoveries) take(f *follower) (abstract.Providers, bool) {
 }
 
 func (d *discoveries) listen(l *listener) (stop func()) {
-	l.calls = newSerial()
 	d.mu.Lock()
 	d.listeners[l] = struct{}{}
 	d.mu.Unlock()
@@ -287,7 +293,7 @@ func (d *discoveries) listen(l *listener) (stop func()) {
 		d.mu.Lock()
 		delete(d.listeners, l)
 		d.mu.Unlock()
-		l.calls.stop()
+		l.stopped.Store(true)
 	}
 }
 
@@ -349,7 +355,6 @@ func (d *discoveries) release(m *followed) {
 func (d *discoveries) close() {
 	d.mu.Lock()
 	d.closed = true
-	listeners := d.listeners
 	d.listeners = make(map[*listener]struct{})
 	for _, m := range d.methods {
 		if m.holding != nil {
@@ -357,7 +362,5 @@ func (d *discoveries) close() {
 		}
 	}
 	d.mu.Unlock()
-	for l := range listeners {
-		l.calls.close()
-	}
+	d.calls.close()
 }

@@ -95,8 +95,10 @@ func (d *DiscoveryClient) WaitFor(ctx context.Context, method string) ([]abstrac
 
 // OnOnline calls fn for every provider that comes, of every method this Conn has
 // asked about; what a first discovery finds has not just come and is not told.
-// What came while the connection was down is. Calls come one at a time on a
-// goroutine of their own and may block. After stop none begins.
+// What came while the connection was down is. The calls of one Conn's OnOnline and
+// OnOffline callbacks come one at a time and in the order of events, on a
+// goroutine of their own; they may block, but must not close the Conn. After stop
+// none begins.
 func (d *DiscoveryClient) OnOnline(fn func(abstract.Provider)) (stop func()) {
 	return d.conn.discoveries.listen(&listener{online: fn})
 }

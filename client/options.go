@@ -150,7 +150,8 @@ func OnConnected(fn func()) Option {
 	return func(c *config) { c.onConnected = append(c.onConnected, fn) }
 }
 
-// OnDisconnected adds a callback for every time the connection is lost, with the reason.
+// OnDisconnected adds a callback for every time the connection is lost, with the
+// reason. The Conn's own Close is no loss.
 func OnDisconnected(fn func(error)) Option {
 	return func(c *config) { c.onDisconnected = append(c.onDisconnected, fn) }
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -35,9 +36,8 @@ type route struct {
 
 // routing is a call's wish for a session, on its way to a provider.
 type routing struct {
-	call   *call
-	fn     func(*session, string, error)
-	forget func() // of the provider's connection
+	call *call
+	fn   func(*session, string, error)
 }
 
 func newProviders(c *RpcClient, d abstract.Discovery) *providers {
@@ -180,13 +180,13 @@ func (p *providers) choose(r *route, c *call) (*provider, error) {
 }
 
 // errAllTried says that a call has failed at every provider there is.
-var errAllTried = abstract.Errorf(abstract.Unavailable, "every provider failed")
+var errAllTried = errors.New("every provider failed")
 
 // dispatch sends a routing on: to its provider, back to the start after a pause, or
 // to its end.
 func (p *providers) dispatch(w *routing, host *provider, err error) {
 	switch {
-	case err == errAllTried:
+	case errors.Is(err, errAllTried):
 		w.call.startOver()
 		p.client.later(jitter(pauseAfterAll), w.call.try)
 	case err != nil:

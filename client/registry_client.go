@@ -55,6 +55,7 @@ func (r *registrations) init(c *Conn) {
 }
 
 func (r *registrations) want(p abstract.Provider) {
+	p.Hello = false // the broker knows from the connection, and callers may leave it out
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.wants[p] = struct{}{}
@@ -62,6 +63,7 @@ func (r *registrations) want(p abstract.Provider) {
 
 // drop returns whether p was wanted.
 func (r *registrations) drop(p abstract.Provider) bool {
+	p.Hello = false
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, was := r.wants[p]

@@ -35,9 +35,18 @@ type target interface {
 
 // NewRpcClient makes a client that finds providers through a registry: a
 // DiscoveryClient, or another implementation of the contract. The registry is
-// not closed with it.
+// not closed with it. On a DiscoveryClient, settings that no option changes are
+// those of its Conn.
 func NewRpcClient(d abstract.Discovery, opts ...Option) *RpcClient {
-	c := newRpcClient(newConfig(opts))
+	cfg := defaults()
+	if own, ok := d.(*DiscoveryClient); ok {
+		cfg = own.conn.cfg
+		cfg.legacy = false // providers say for themselves what they speak
+	}
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	c := newRpcClient(cfg)
 	c.target = newProviders(c, d)
 	return c
 }

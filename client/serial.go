@@ -47,13 +47,6 @@ func (s *serial) work() {
 	s.idle.Broadcast()
 }
 
-// stop drops what is queued and takes nothing more. What runs goes on.
-func (s *serial) stop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed, s.waiting = true, nil
-}
-
 // close lets what is queued run, and takes nothing more.
 func (s *serial) close() {
 	s.mu.Lock()

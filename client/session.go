@@ -62,7 +62,8 @@ type session struct {
 	judge *peer.Peer
 	batch []abstract.BaseMessage
 
-	met     chan struct{} // closed when HELLO is answered
+	leaving atomic.Pointer[error] // why, when the peer has said goodbye: nothing new is sent then
+	met     chan struct{}         // closed when HELLO is answered
 	metOnce sync.Once
 	sooner  chan struct{} // a deadline earlier than the one waited for was added
 	wakeAt  atomic.Int64  // when the watcher looks next, in nanoseconds of the monotonic clock since start
@@ -186,9 +187,15 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 		case v.Deliver:
 			s.cfg.logger.Debug("message ignored", "peer", s.name(), "type", m.Type().String(), "err", m.Check())
 		}
-		if v.Close != nil {
+		switch {
+		case v.Close == nil:
+		case v.Leaving: // its last answers follow; what comes now goes elsewhere
+			s.leaving.Store(&v.Close)
+			time.AfterFunc(s.cfg.timeout, func() { s.Close(v.Close) })
+		default:
 			s.Close(v.Close)
-			break
+			s.batch = s.handle(rest)
+			return
 		}
 	}
 	s.batch = s.handle(rest)
@@ -205,6 +212,9 @@ func (s *session) handle(rest []abstract.BaseMessage) []abstract.BaseMessage {
 
 // OnClose ends every call in flight at once.
 func (s *session) OnClose(err error) {
+	if why := s.leaving.Load(); why != nil && errors.Is(err, io.EOF) {
+		err = *why
+	}
 	s.requests.CloseAll(&abstract.Error{Code: abstract.Disconnected, Message: "the connection to " + s.name() + " was lost", Err: err})
 	s.onLost(s, err)
 }
@@ -225,6 +235,9 @@ func (s *session) answer(m abstract.BaseMessage) {
 		s.Close(err)
 	}
 }
+
+// frameTimeout is how long a frame may take from its first byte to its last.
+const frameTimeout = 60 * time.Second
 
 // maxPause is how long the watcher sleeps when nothing is due.
 const maxPause = time.Second
@@ -262,7 +275,15 @@ func (s *session) watch() {
 
 // tick lets the judge look at the clock.
 func (s *session) tick(now time.Time) {
+	stalled := s.Stalled()
+	if stalled > frameTimeout {
+		s.Close(abstract.Errorf(abstract.Timeout, "the peer did not finish a frame within %s", frameTimeout))
+		return
+	}
 	s.mu.Lock()
+	if stalled > 0 { // a long frame is on its way, and holds up the peer's pongs
+		s.judge.Heard(now)
+	}
 	v := s.judge.Tick(now)
 	s.mu.Unlock()
 	if v.Reply != nil {
@@ -276,6 +297,10 @@ func (s *session) tick(now time.Time) {
 // begin sends a request. done is called exactly once, by whoever ends the call
 // and perhaps before begin returns: it must not block.
 func (s *session) begin(deadline time.Time, want abstract.MType, build func(id string) abstract.BaseMessage, done requestor.Completion) *requestor.Pending {
+	if s.leaving.Load() != nil {
+		done(nil, &abstract.Error{Code: abstract.Disconnected, Message: s.name() + " is about to close the connection", Sent: abstract.SentNo})
+		return nil
+	}
 	p, err := s.requests.Add(deadline, want, done)
 	if err != nil {
 		done(nil, err)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"iter"
 	"sync"
 )
 
@@ -36,6 +37,26 @@ func (s *Subscription) Cancel(ctx context.Context) error {
 		return s.conn.topics.unsubscribe(ctx, s.topic)
 	}
 	return nil
+}
+
+// Messages returns the messages as they come, for a subscription made without a
+// callback, until ctx ends, the loop is left, or the subscription is cancelled.
+// The last pair carries the error, if there is one. Leaving the loop does not
+// cancel: another loop goes on with the next message. Loops that run at the same
+// time share the messages.
+func (s *Subscription) Messages(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := s.next(ctx)
+			if err != nil {
+				yield(Message{}, err)
+				return
+			}
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
 }
 
 // forget cancels without anybody waiting for the broker's answer.

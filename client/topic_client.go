@@ -53,20 +53,24 @@ func (t *TopicClient) Publish(ctx context.Context, topic string, v any) error {
 
 // Subscribe calls fn for every message of a topic that is published from now on,
 // until the subscription is cancelled. Calls come one at a time, in order, on a
-// goroutine of their own; fn may block, and messages wait for it up to a limit.
-// Without the topic the error is ErrTopicNotFound.
+// goroutine of their own; fn may block, and messages wait for it up to a limit. A
+// nil fn leaves the messages to the Subscription's Messages. Without the topic the
+// error is ErrTopicNotFound.
 func (t *TopicClient) Subscribe(ctx context.Context, topic string, fn func(Message)) (*Subscription, error) {
 	sub := newSubscription(t.conn, topic)
 	if err := t.conn.topics.subscribe(ctx, sub); err != nil {
 		return nil, err
 	}
-	go sub.deliver(fn)
+	if fn != nil {
+		go sub.deliver(fn)
+	}
 	return sub, nil
 }
 
 // Messages subscribes to a topic and returns its messages as they come, until
 // ctx ends, the loop is left, or the Conn is closed. The last pair carries the
-// error, if there is one. The returned iterator can be used once at a time.
+// error, if there is one. It subscribes when the loop begins: to be sure of every
+// message from a certain moment on, call Subscribe then, with a nil callback.
 func (t *TopicClient) Messages(ctx context.Context, topic string) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		sub := newSubscription(t.conn, topic)
@@ -75,16 +79,7 @@ func (t *TopicClient) Messages(ctx context.Context, topic string) iter.Seq2[Mess
 			return
 		}
 		defer sub.forget()
-		for {
-			m, err := sub.next(ctx)
-			if err != nil {
-				yield(Message{}, err)
-				return
-			}
-			if !yield(m, nil) {
-				return
-			}
-		}
+		sub.Messages(ctx)(yield)
 	}
 }
 

@@ -9,10 +9,18 @@ import (
 	"trefoil/concrete/message"
 )
 
-// onRpcRequest gives a call to the workers: a slow handler delays nobody else.
+// onRpcRequest runs a call inside the connection's turn, or, when its method has
+// held up a turn before, on the workers: a slow handler delays nobody else.
 func (s *RpcServer) onRpcRequest(c *conn, req *message.RpcRequest) {
-	if s.ep.draining.Load() {
+	if s.ep.draining() {
 		c.refuse(req, abstract.Errorf(abstract.Draining, "the server is shutting down; call another provider"))
+		return
+	}
+	slow := s.ep.watchdog.slowMethod(req.Method)
+	if slow == nil && !s.ep.cfg.strictWorkers {
+		s.calls.Add(1)
+		c.turn.call(s.router, req)
+		s.calls.Done()
 		return
 	}
 	if c.calls.Add(1) > int64(s.ep.cfg.callsPerConn) {
@@ -20,9 +28,9 @@ func (s *RpcServer) onRpcRequest(c *conn, req *message.RpcRequest) {
 		c.refuse(req, abstract.Errorf(abstract.Overloaded, "more than %d calls of this connection are under way; wait for some to end", s.ep.cfg.callsPerConn))
 		return
 	}
-	call := &call{srv: s, conn: c, req: req}
+	call := &call{srv: s, conn: c, req: req, slow: slow}
 	if req.TimeoutMs > 0 {
-		call.ctx.deadline = time.Now().Add(time.Duration(req.TimeoutMs) * time.Millisecond)
+		call.ctx.deadline = c.turn.now.Add(time.Duration(req.TimeoutMs) * time.Millisecond)
 	}
 	call.ctx.Context = c.ctx
 	s.calls.Add(1)
@@ -32,11 +40,12 @@ func (s *RpcServer) onRpcRequest(c *conn, req *message.RpcRequest) {
 	}
 }
 
-// call is one request under way.
+// call is one request on the workers.
 type call struct {
 	srv  *RpcServer
 	conn *conn
 	req  *message.RpcRequest
+	slow *slowMethod // nil when every method runs on workers
 	ctx  callContext
 }
 
@@ -48,7 +57,12 @@ func (c *call) run() {
 		c.conn.Flush()
 		return
 	}
-	c.conn.reply(c.srv.router.Call(&c.ctx, c.req))
+	begun := time.Now()
+	rsp := c.srv.router.Call(&c.ctx, c.req)
+	if c.slow != nil {
+		c.srv.ep.watchdog.observe(c.req.Method, c.slow, time.Since(begun))
+	}
+	c.conn.reply(rsp)
 	c.conn.Flush()
 }
 

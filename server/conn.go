@@ -24,10 +24,12 @@ type conn struct {
 	mu    sync.Mutex // guards judge
 	judge *peer.Peer
 
-	calls   atomic.Int64 // running or waiting handlers
-	dirty   atomic.Bool  // somebody has queued for us and is going to flush
-	touched []*conn      // whom our messages queued something for; only used inside OnMessages and OnClose
-	batch   []abstract.BaseMessage
+	calls atomic.Int64 // running or waiting handlers
+	dirty atomic.Bool  // somebody has queued for us and is going to flush
+
+	// Both belong to the goroutine whose turn it is.
+	turn    *turn
+	outHint int // how large a turn's responses have been
 }
 
 var _ abstract.Receiver = (*conn)(nil)
@@ -37,50 +39,57 @@ func (c *conn) name() string { return c.RemoteAddr().String() }
 // modern says whether the peer has said HELLO.
 func (c *conn) modern() bool { return c.judge.Modern() }
 
-// OnMessages judges, dispatches, and flushes whom the messages queued something for.
+// OnMessages judges the messages and handles them in order.
 func (c *conn) OnMessages(batch []abstract.BaseMessage) {
-	now := time.Now()
-	ready := c.batch[:0]
-	for _, m := range batch {
-		c.mu.Lock()
-		v := c.judge.Receive(m, now)
-		c.mu.Unlock()
-		if v.Deliver && m.Check() == nil {
-			ready = append(ready, m)
-			continue
-		}
-		// Answers keep their order: what came before is handled first.
-		ready = c.handle(ready)
-		switch {
-		case v.Deliver:
-			c.refuse(m, m.Check())
-		case v.Reply != nil:
-			c.reply(v.Reply)
-		}
-		if v.Close != nil {
-			c.leave(v.Close)
-			break
-		}
+	t := newTurn(c, batch)
+	c.turn = t
+	if t.run() {
+		t.end()
+		return
 	}
-	c.batch = c.handle(ready)
-	c.flushTouched()
+	<-t.passed // the transport goes on meanwhile, but may not take us for done before
+	t.free()
 }
 
-// handle dispatches messages and returns their slice emptied.
-func (c *conn) handle(ready []abstract.BaseMessage) []abstract.BaseMessage {
-	if len(ready) == 0 {
-		return ready
+// receive judges one message and handles it. It returns false when the connection
+// is being closed.
+func (c *conn) receive(m abstract.BaseMessage, now time.Time) bool {
+	c.mu.Lock()
+	v := c.judge.Receive(m, now)
+	c.mu.Unlock()
+	if v.Deliver {
+		c.handle(m)
 	}
-	c.ep.dispatch.Dispatch(c, ready)
-	clear(ready)
-	return ready[:0]
+	if v.Reply != nil {
+		c.reply(v.Reply)
+	}
+	switch {
+	case v.Close == nil:
+		return true
+	case v.Leaving:
+		c.finish(v.Close)
+	default:
+		c.leave(v.Close)
+	}
+	return false
+}
+
+// handle dispatches a message, or says what is wrong with it.
+func (c *conn) handle(m abstract.BaseMessage) {
+	if err := m.Check(); err != nil {
+		c.refuse(m, err)
+		return
+	}
+	one := [1]abstract.BaseMessage{m}
+	c.ep.dispatch.Dispatch(c, one[:])
 }
 
 // OnClose removes every trace of the connection.
 func (c *conn) OnClose(err error) {
 	c.cancel(&abstract.Error{Code: abstract.Disconnected, Op: "serve", Message: "the caller's connection is gone"})
+	c.turn = newTurn(c, nil)
 	c.ep.forget(c)
-	c.flushTouched()
+	c.turn.end()
 	if lostWithoutFault(err) {
 		c.ep.log.Debug("connection closed", "peer", c.name(), "err", err)
 		return
@@ -90,11 +99,15 @@ func (c *conn) OnClose(err error) {
 
 // tick is called now and then by the endpoint.
 func (c *conn) tick(now time.Time) {
-	if stalled := c.Stalled(); stalled > c.ep.cfg.frameTimeout {
+	stalled := c.Stalled()
+	if stalled > c.ep.cfg.frameTimeout {
 		c.leave(abstract.Errorf(abstract.Timeout, "a frame was not finished within %s; send whole frames", c.ep.cfg.frameTimeout))
 		return
 	}
 	c.mu.Lock()
+	if stalled > 0 { // a long frame is on its way, and holds up the peer's pongs
+		c.judge.Heard(now)
+	}
 	v := c.judge.Tick(now)
 	c.mu.Unlock()
 	if v.Reply != nil {
@@ -116,7 +129,12 @@ func (c *conn) goodbye(code abstract.RCode, reason string) {
 
 // leave says goodbye, writes what is queued and closes.
 func (c *conn) leave(err error) {
-	c.goodbye(abstract.CodeOf(err), err.Error())
+	c.goodbye(abstract.CodeOf(err), publicText(err))
+	c.finish(err)
+}
+
+// finish writes what is queued and closes.
+func (c *conn) finish(err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	go func() { // Shutdown waits for the peer to read; nobody else has to
 		defer cancel()
@@ -127,12 +145,15 @@ func (c *conn) leave(err error) {
 // reply queues a message to the peer, shaped as it understands it. It is written
 // by whoever flushes next: the connection does that itself after OnMessages.
 func (c *conn) reply(m abstract.BaseMessage) {
-	frame, err := c.encode(m)
-	if err == nil {
-		err = c.Queue(frame)
+	if frame, err := c.encode(m); err == nil {
+		c.queue(frame, m.Type())
 	}
-	if abstract.CodeOf(err) == abstract.Overloaded {
-		c.Close(abstract.Errorf(abstract.Overloaded, "the peer does not read its %s messages", m.Type()))
+}
+
+// queue queues a frame; a peer that lets its answers pile up is closed.
+func (c *conn) queue(frame abstract.Frame, t abstract.MType) {
+	if err := c.Queue(frame); abstract.CodeOf(err) == abstract.Overloaded {
+		c.Close(abstract.Errorf(abstract.Overloaded, "the peer does not read its %s messages", t))
 	}
 }
 
@@ -146,6 +167,9 @@ func (c *conn) encode(m abstract.BaseMessage) (abstract.Frame, error) {
 	}
 	if err != nil && m.Type() == abstract.RspRPC {
 		short := &message.RpcResponse{Header: message.ID(m.ID()), Code: abstract.CodeOf(err), Message: publicText(err)}
+		if e, ok := asError(err); ok {
+			short.Details = e.Details
+		}
 		if !c.modern() {
 			short.Code = abstract.Internal // the caller's parameters are not to blame
 		}
@@ -160,20 +184,11 @@ func (c *conn) encode(m abstract.BaseMessage) (abstract.Frame, error) {
 
 // touch notes that something was queued for another connection, to be flushed
 // when the current batch is done: outside every lock, and once however many
-// messages were queued.
+// messages were queued. It is called from inside OnMessages and OnClose only.
 func (c *conn) touch(other *conn) {
 	if other != c && other.dirty.CompareAndSwap(false, true) {
-		c.touched = append(c.touched, other)
+		c.turn.touched = append(c.turn.touched, other)
 	}
-}
-
-func (c *conn) flushTouched() {
-	for i, other := range c.touched {
-		other.dirty.Store(false) // before the flush: who queues from here on flushes again
-		other.Flush()
-		c.touched[i] = nil
-	}
-	c.touched = c.touched[:0]
 }
 
 // refuse answers a request that cannot be served with err; anything else that

@@ -22,6 +22,8 @@ const agent = "trefoil/0.1"
 
 // part is one service that runs on an endpoint.
 type part interface {
+	// start is called once, before the endpoint listens.
+	start() error
 	// lost is called once for a connection that is gone, after its last message.
 	lost(*conn)
 	// drain stops taking new work and returns when what is under way has
@@ -46,13 +48,13 @@ type endpoint struct {
 	mu       sync.RWMutex
 	conns    map[uint64]*conn
 
-	draining  atomic.Bool
 	listening sync.Once
 	listenErr error
-	stop      chan struct{} // closed by the first Shutdown
-	stopOnce  sync.Once
+	life      context.Context // ends with the first Shutdown
+	stop      context.CancelFunc
 	closed    sync.Once
 	watcher   sync.WaitGroup // the goroutine that looks after silent and stalled connections
+	watchdog  watchdog       // looks after handlers that hold up a turn
 }
 
 // newEndpoint makes an endpoint without parts; they attach before it listens.
@@ -64,8 +66,8 @@ func newEndpoint(addr string, cfg config) *endpoint {
 		protocol: lv.New(codec, lv.Config{MaxFrame: cfg.maxFrame}),
 		dispatch: dispatch.New[*conn](),
 		conns:    make(map[uint64]*conn),
-		stop:     make(chan struct{}),
 	}
+	ep.life, ep.stop = context.WithCancel(context.Background())
 	ep.dispatch.Unhandled = (*conn).unserved
 	ep.dispatch.OnPanic = func(c *conn, m abstract.BaseMessage, v any, stack []byte) {
 		ep.log.Error("handling a message panicked", "peer", c.name(), "id", m.ID(), "err", v, "stack", string(stack))
@@ -87,6 +89,11 @@ func newEndpoint(addr string, cfg config) *endpoint {
 // first to learn the port from Addr.
 func (ep *endpoint) Listen() error {
 	ep.listening.Do(func() {
+		for _, p := range ep.parts {
+			if ep.listenErr = p.start(); ep.listenErr != nil {
+				return
+			}
+		}
 		if ep.listenErr = ep.listener.Listen(); ep.listenErr == nil {
 			ep.watcher.Go(ep.watch)
 		}
@@ -111,8 +118,7 @@ func (ep *endpoint) Serve() error {
 // when all is done or ctx ends, whichever is first; the server is closed in both
 // cases. Calls after the first do the same again and find nothing to do.
 func (ep *endpoint) Shutdown(ctx context.Context) error {
-	ep.draining.Store(true)
-	ep.stopOnce.Do(func() { close(ep.stop) })
+	ep.stop()
 	for _, p := range ep.parts {
 		p.drain(ctx)
 	}
@@ -121,6 +127,7 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 	}
 	err := ep.listener.Shutdown(ctx)
 	ep.watcher.Wait()
+	ep.watchdog.ended.Wait()
 	ep.closed.Do(func() {
 		for _, p := range ep.parts {
 			p.close()
@@ -149,6 +156,9 @@ func (ep *endpoint) open(bc abstract.BaseConnection) abstract.Receiver {
 	ep.mu.Unlock()
 	return c
 }
+
+// draining says whether Shutdown has been called: no new work is taken.
+func (ep *endpoint) draining() bool { return ep.life.Err() != nil }
 
 // conn returns the connection with an id, or nil when it is gone.
 func (ep *endpoint) conn(id uint64) *conn {
@@ -186,7 +196,7 @@ func (ep *endpoint) watch() {
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ep.stop:
+		case <-ep.life.Done():
 			return
 		case now := <-ticker.C:
 			for _, c := range ep.all() {

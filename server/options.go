@@ -46,15 +46,14 @@ type config struct {
 	pingEvery    time.Duration
 	pingMisses   int
 
-	handlers       int
-	handlerQueue   int
-	callsPerConn   int
-	subscriberCap  int
-	store          abstract.Store
-	registry       abstract.Registrar
-	advertise      *abstract.Host
-	drainDeadline  time.Duration
-	optionsProblem error
+	strictWorkers bool // WithHandlers was given
+	handlers      int
+	handlerQueue  int
+	callsPerConn  int
+	subscriberCap int
+	store         abstract.Store
+	registry      abstract.Registrar
+	advertise     *abstract.Host
 }
 
 func defaults() config {
@@ -158,15 +157,17 @@ func WithPing(interval time.Duration, misses int) Option {
 	return func(c *config) { c.pingEvery, c.pingMisses = interval, misses }
 }
 
-// WithHandlers sets how many RPC handlers run at once and how many requests may
-// wait for one; beyond that a request is answered with Overloaded. The defaults
-// are 4,096 and 65,536.
+// WithHandlers makes every RPC handler run on workers, so many at once, and lets
+// so many requests wait for one; beyond that a request is answered with Overloaded.
+// Without this option a handler runs on the goroutine that read its request, and
+// only methods that have been slow run on workers, 4,096 at once and 65,536
+// waiting: that is faster, but bounds slow methods only.
 func WithHandlers(atOnce, waiting int) Option {
-	return func(c *config) { c.handlers, c.handlerQueue = atOnce, waiting }
+	return func(c *config) { c.strictWorkers, c.handlers, c.handlerQueue = true, atOnce, waiting }
 }
 
-// WithCallsPerConn sets how many calls of one connection may run or wait;
-// beyond that a request is answered with Overloaded. The default is 16,384.
+// WithCallsPerConn sets how many calls of one connection may run on workers or
+// wait for one; beyond that a request is answered with Overloaded. The default is 16,384.
 func WithCallsPerConn(n int) Option { return func(c *config) { c.callsPerConn = n } }
 
 // WithSubscriberQueue sets how many bytes may wait for one subscriber of a

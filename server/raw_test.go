@@ -96,8 +96,9 @@ func (r *raw) read() (frame, error) {
 		return frame{}, io.EOF
 	}
 	rest := make([]byte, binary.BigEndian.Uint32(head[:4])-8)
-	_, err := io.ReadFull(r, rest)
-	require.NoError(r.t, err)
+	if _, err := io.ReadFull(r, rest); err != nil { // closed in the middle of a frame
+		return frame{}, io.EOF
+	}
 	n := binary.BigEndian.Uint32(head[8:])
 	return frame{int32(binary.BigEndian.Uint32(head[4:])), string(rest[:n]), string(rest[n:])}, nil
 }

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -50,9 +52,10 @@ func storeOf(cfg config) abstract.Store {
 }
 
 func newRegistryServer(ep *endpoint, store abstract.Store) *RegistryServer {
-	s := &RegistryServer{ep: ep, store: store, pd: registry.NewPDManager(registry.Config{})}
+	s := &RegistryServer{ep: ep, store: store, stop: func() {}}
+	// Connections of two runs of a broker on one store must not be taken for each other.
+	s.pd = registry.NewPDManager(registry.Config{Broker: rand.Text()})
 	s.moved.L = &s.mu
-	s.stop = store.Follow(registry.Prefix, s.apply)
 	dispatch.On(ep.dispatch, abstract.ReqService, s.onServiceRequest)
 	ep.parts = append(ep.parts, s)
 	return s
@@ -72,6 +75,33 @@ func (s *RegistryServer) Shutdown(ctx context.Context) error { return s.ep.Shutd
 
 func (s *RegistryServer) drain(context.Context) {}
 func (s *RegistryServer) close()                { s.stop() }
+
+// start takes what is in the store into the index.
+func (s *RegistryServer) start() error {
+	s.stop = s.store.Follow(registry.Prefix, s.apply)
+	return load(s.store, registry.Prefix, func(kvs []abstract.KV, rev int64) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_, ok := s.pd.Load(kvs, rev)
+		return ok
+	})
+}
+
+// load reads what is below prefix until the reader takes it: it does not when the
+// following of the store has gone further in the meantime.
+func load(store abstract.Store, prefix string, take func(kvs []abstract.KV, rev int64) bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	for {
+		kvs, rev, err := store.Range(ctx, prefix, 0)
+		if err != nil {
+			return fmt.Errorf("read the store: %w", err)
+		}
+		if take(kvs, rev) {
+			return nil
+		}
+	}
+}
 
 // onServiceRequest serves register, discover and unregister.
 func (s *RegistryServer) onServiceRequest(c *conn, m *message.ServiceRequest) {

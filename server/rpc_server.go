@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"trefoil/abstract"
 	"trefoil/business/dispatch"
 	"trefoil/business/router"
+	"trefoil/concrete/message"
 	"trefoil/concrete/workers"
 )
 
@@ -19,8 +21,11 @@ type RpcServer struct {
 	router  *router.RpcRouter
 	workers *workers.Pool
 
-	calls   sync.WaitGroup // handlers running or waiting
-	stopped sync.Once
+	instance string         // tells our registrations from those of an earlier process at the same address
+	calls    sync.WaitGroup // handlers running or waiting
+	stopped  sync.Once
+
+	registering sync.Mutex // held while the registry is told something
 
 	mu         sync.Mutex
 	registered []abstract.Provider // what stands in the registry now
@@ -37,6 +42,20 @@ type Description = router.Description
 // Parameter is one named parameter in a Description.
 type Parameter = router.Parameter
 
+// Kind is the kind of a parameter or a result in a Description.
+type Kind = message.Kind
+
+// The kinds. An integer is a number without a fraction, however it is written.
+const (
+	KindBool    = message.Bool
+	KindInteger = message.Integer
+	KindNumber  = message.Number
+	KindString  = message.String
+	KindArray   = message.Array
+	KindObject  = message.Object
+	KindAny     = message.Any
+)
+
 // Handler serves a method: it gets the call's parameters as JSON text and
 // returns a value to be encoded, or a message.Raw that already is JSON. Its ctx
 // ends at the caller's deadline, when the caller's connection is lost, and when
@@ -51,9 +70,10 @@ func NewRpcServer(addr string, opts ...Option) *RpcServer {
 
 func newRpcServer(ep *endpoint) *RpcServer {
 	s := &RpcServer{
-		ep:      ep,
-		router:  router.New(router.Config{Logger: ep.log}),
-		workers: workers.New(workers.Config{Max: ep.cfg.handlers, Queue: ep.cfg.handlerQueue}),
+		ep:       ep,
+		router:   router.New(router.Config{Logger: ep.log}),
+		instance: rand.Text(),
+		workers:  workers.New(workers.Config{Max: ep.cfg.handlers, Queue: ep.cfg.handlerQueue}),
 	}
 	dispatch.On(ep.dispatch, abstract.ReqRPC, s.onRpcRequest)
 	ep.parts = append(ep.parts, s)
@@ -104,7 +124,11 @@ func (s *RpcServer) Serve() error {
 	if err := s.Listen(); err != nil {
 		return err
 	}
-	if err := s.Announce(context.Background()); err != nil {
+	switch err := s.Announce(context.Background()); abstract.CodeOf(err) {
+	case abstract.OK:
+	case abstract.InvalidParams: // no waiting will mend it
+		return err
+	default:
 		s.ep.log.Warn("methods not registered yet", "err", err)
 	}
 	return s.ep.Serve()
@@ -128,27 +152,39 @@ func (s *RpcServer) announce(ctx context.Context, methods ...string) error {
 	if registry == nil {
 		return nil
 	}
-	s.mu.Lock()
-	var fresh []abstract.Provider
-	if s.serving {
-		host, err := s.advertised()
-		if err != nil {
-			s.mu.Unlock()
-			return err
-		}
-		for _, m := range methods {
-			p := abstract.Provider{Method: m, Host: host, Hello: true}
-			if !slices.Contains(s.registered, p) {
-				fresh = append(fresh, p)
-			}
-		}
-		s.registered = append(s.registered, fresh...)
-	}
-	s.mu.Unlock()
-	if len(fresh) == 0 {
-		return nil
+	s.registering.Lock() // Shutdown must not unregister what is just being registered
+	defer s.registering.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ep.life, cancel)()
+	fresh, err := s.unregistered(methods)
+	if err != nil || len(fresh) == 0 {
+		return err
 	}
 	return registry.Register(ctx, fresh...)
+}
+
+// unregistered returns the methods as providers to be registered, and takes them
+// for registered: the Registrar goes on trying until they are.
+func (s *RpcServer) unregistered(methods []string) ([]abstract.Provider, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.serving || s.ep.draining() {
+		return nil, nil
+	}
+	host, err := s.advertised()
+	if err != nil {
+		return nil, err
+	}
+	var fresh []abstract.Provider
+	for _, m := range methods {
+		p := abstract.Provider{Method: m, Host: host, Instance: s.instance, Hello: true}
+		if !slices.Contains(s.registered, p) {
+			fresh = append(fresh, p)
+		}
+	}
+	s.registered = append(s.registered, fresh...)
+	return fresh, nil
 }
 
 // advertised is the address that callers shall use.
@@ -172,6 +208,8 @@ func (s *RpcServer) advertised() (abstract.Host, error) {
 func (s *RpcServer) Shutdown(ctx context.Context) error { return s.ep.Shutdown(ctx) }
 
 func (s *RpcServer) drain(ctx context.Context) {
+	s.registering.Lock()
+	defer s.registering.Unlock()
 	s.mu.Lock()
 	gone := s.registered
 	s.registered, s.serving = nil, false
@@ -193,7 +231,8 @@ func (s *RpcServer) drain(ctx context.Context) {
 	}
 }
 
-func (s *RpcServer) lost(*conn) {}
+func (s *RpcServer) start() error { return nil }
+func (s *RpcServer) lost(*conn)   {}
 
 // close ends the workers. A handler that ignores the end of its context must not
 // hold up the shutdown, so nobody waits for it.

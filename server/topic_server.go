@@ -41,9 +41,8 @@ func NewTopicServer(addr string, opts ...Option) *TopicServer {
 }
 
 func newTopicServer(ep *endpoint, store abstract.Store) *TopicServer {
-	s := &TopicServer{ep: ep, store: store, topics: topic.NewTopicManager(topic.Config{})}
+	s := &TopicServer{ep: ep, store: store, stop: func() {}, topics: topic.NewTopicManager(topic.Config{})}
 	s.moved.L = &s.mu
-	s.stop = store.Follow(topic.Prefix, s.apply)
 	dispatch.On(ep.dispatch, abstract.ReqTopic, s.onTopicRequest)
 	ep.parts = append(ep.parts, s)
 	return s
@@ -64,6 +63,17 @@ func (s *TopicServer) Shutdown(ctx context.Context) error { return s.ep.Shutdown
 
 func (s *TopicServer) drain(context.Context) {}
 func (s *TopicServer) close()                { s.stop() }
+
+// start takes the topics in the store into the index.
+func (s *TopicServer) start() error {
+	s.stop = s.store.Follow(topic.Prefix, s.apply)
+	return load(s.store, topic.Prefix, func(kvs []abstract.KV, rev int64) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_, ok := s.topics.Load(kvs, rev)
+		return ok
+	})
+}
 
 // onTopicRequest serves the five topic operations.
 func (s *TopicServer) onTopicRequest(c *conn, m *message.TopicRequest) {

@@ -31,8 +31,8 @@ func slowReader(t *testing.T, open Open, direct bool) {
 	assert.Greater(t, sent, uint64(1<<20/len(body)/2))
 	require.NoError(t, s.Queue(frame(abstract.Ping, 99, nil)), "the other classes are not full")
 	s.Flush()
-	pings := 0
-	for next := uint64(0); next < sent; {
+	next, pings := uint64(0), 0
+	for range sent + 1 {
 		m := raw.mustNext(t)
 		if m.Kind == abstract.Ping {
 			pings++

@@ -7,19 +7,19 @@ import (
 	"trefoil/abstract"
 )
 
-// known is the first MType that is not looked up in the array.
+// known is the first MType that cannot have a handler.
 const known = 64
 
 // Dispatcher maps each MType to its handler. P is what a handler gets as the
-// message's connection. Handlers are registered before the first Dispatch; after
-// that a Dispatcher is safe for concurrent use.
+// message's connection. Handlers and the two functions are set before the first
+// Dispatch; after that a Dispatcher is safe for concurrent use, and takes no lock.
 type Dispatcher[P any] struct {
 	handlers [known]func(P, abstract.BaseMessage)
 
-	// Unhandled gets messages without a handler; nil ignores them.
+	// Unhandled gets the messages that no handler takes; nil ignores them.
 	Unhandled func(P, abstract.BaseMessage)
-	// OnPanic is told when a handler panicked on a message; the messages after
-	// it are handled as if nothing had happened. Nil ignores panics.
+	// OnPanic is told that handling a message panicked; the messages after it are
+	// handled as if nothing had happened. Nil ignores panics. It must not panic.
 	OnPanic func(p P, m abstract.BaseMessage, v any, stack []byte)
 }
 
@@ -27,16 +27,21 @@ type Dispatcher[P any] struct {
 func New[P any]() *Dispatcher[P] { return new(Dispatcher[P]) }
 
 // Handle registers the handler of a type. It panics when there is one already,
-// or when t is not a type that we know: both are bugs of ours.
+// when there is none in h, or when t is none of our types: all bugs of ours.
 func (d *Dispatcher[P]) Handle(t abstract.MType, h func(P, abstract.BaseMessage)) {
-	if t < 0 || t >= known || d.handlers[t] != nil {
-		panic("dispatch: no handler, or a second one, for " + t.String())
+	switch {
+	case t < 0 || t >= known || !t.OnWire():
+		panic("dispatch: " + t.String() + " cannot have a handler")
+	case h == nil:
+		panic("dispatch: no handler for " + t.String())
+	case d.handlers[t] != nil:
+		panic("dispatch: a second handler for " + t.String())
 	}
 	d.handlers[t] = h
 }
 
-// On registers a handler for messages of one Go type. A message of its MType that
-// is of another Go type goes to Unhandled.
+// On registers a handler for messages of one Go type. A message of that MType and
+// of another Go type goes to Unhandled.
 func On[P any, M abstract.BaseMessage](d *Dispatcher[P], t abstract.MType, fn func(P, M)) {
 	d.Handle(t, func(p P, m abstract.BaseMessage) {
 		if typed, ok := m.(M); ok {
@@ -47,21 +52,19 @@ func On[P any, M abstract.BaseMessage](d *Dispatcher[P], t abstract.MType, fn fu
 	})
 }
 
-// Dispatch calls the messages' handlers in order.
+// Dispatch calls the messages' handlers, in order and on this goroutine.
 func (d *Dispatcher[P]) Dispatch(p P, batch []abstract.BaseMessage) {
-	for i := 0; i < len(batch); {
-		i += d.run(p, batch[i:])
+	for len(batch) > 0 {
+		batch = batch[d.run(p, batch):]
 	}
 }
 
-// run handles messages up to the end or the first panic, and returns how many:
-// one recover serves many messages.
+// run handles messages up to the end or the first panic, and returns how many
+// these were: one recover serves many messages.
 func (d *Dispatcher[P]) run(p P, batch []abstract.BaseMessage) (n int) {
 	defer func() {
-		if v := recover(); v != nil {
-			if d.OnPanic != nil {
-				d.OnPanic(p, batch[n-1], v, debug.Stack())
-			}
+		if v := recover(); v != nil && d.OnPanic != nil {
+			d.OnPanic(p, batch[n-1], v, debug.Stack())
 		}
 	}()
 	for _, m := range batch {

@@ -17,8 +17,8 @@ type Config struct {
 	MaxMethodsPerDiscoverer int // methods that one connection is told about; default 4,096
 	MaxProvidersPerMethod   int // all connections together; registrations under way are not counted; default 32,768
 	MaxMethod               int // bytes of a method's name; default 256
-	MaxIP                   int // bytes of a host's address or name; default 255
-	MaxInstance             int // bytes of a provider's own id; default 128
+	MaxIP                   int // bytes of a host's address or name; default 253, as in messages
+	MaxInstance             int // bytes of a provider's own id; default 256, as in messages
 }
 
 func (c Config) withDefaults() Config {
@@ -27,8 +27,8 @@ func (c Config) withDefaults() Config {
 	c.MaxMethodsPerDiscoverer = cmp.Or(c.MaxMethodsPerDiscoverer, 4096)
 	c.MaxProvidersPerMethod = cmp.Or(c.MaxProvidersPerMethod, 32768)
 	c.MaxMethod = cmp.Or(c.MaxMethod, 256)
-	c.MaxIP = cmp.Or(c.MaxIP, 255)
-	c.MaxInstance = cmp.Or(c.MaxInstance, 128)
+	c.MaxIP = cmp.Or(c.MaxIP, 253)
+	c.MaxInstance = cmp.Or(c.MaxInstance, 256)
 	return c
 }
 

@@ -41,7 +41,10 @@ func TestRegisteringTwiceAtOnceIsOneProvider(t *testing.T) {
 	require.NoError(t, err)
 	second, err := b.pd.PlanRegister(1, "sum", at(1))
 	require.NoError(t, err)
-	assert.Len(t, b.run(first, second), 1)
+	assert.Len(t, b.run(first), 1)
+	applied := b.pd.Applied()
+	assert.Empty(t, b.run(second))
+	assert.Equal(t, applied, b.pd.Applied(), "the Store knew it already")
 	assert.Len(t, b.gone(1), 1)
 }
 

@@ -1,11 +1,12 @@
 package requestor
 
-// An id is 16 hexadecimal digits: the slot of its call, so that an answer finds
-// it without hashing, and a number that differs between the calls of one slot,
-// so that a late answer does not hit the slot's next call. Peers only echo it.
-const idLen = 16
-
-const digits = "0123456789abcdef"
+// An id is 16 hexadecimal digits: the slot of its call, so that a response finds
+// it without hashing, and a number that differs between the calls of one slot, so
+// that a late response does not hit the slot's next call. Peers only echo it.
+const (
+	idLen  = 16
+	digits = "0123456789abcdef"
+)
 
 func formatID(slot, salt uint32) string {
 	var b [idLen]byte

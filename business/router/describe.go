@@ -1,138 +1,231 @@
 package router
 
 import (
-	"context"
 	"encoding"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
+	"unicode"
 
 	"trefoil/abstract"
 	"trefoil/concrete/message"
 )
 
-// Typed makes a Handler and a Description, yet without a name, of a typed
-// function. In is a struct, whose fields are the parameters as encoding/json sees
-// them, or a map, an empty interface or a message.Raw, which take any object.
-// Fields that are pointers or marked omitempty or omitzero are optional.
-func Typed[In, Out any](fn func(ctx context.Context, in In) (Out, error)) (Handler, Description, error) {
-	d, err := Describe(reflect.TypeFor[In](), reflect.TypeFor[Out]())
-	if err != nil {
-		return nil, Description{}, err
-	}
-	h := func(ctx context.Context, params message.Raw) (any, error) {
-		var in In
-		if err := message.Decode(params, &in); err != nil {
-			return nil, abstract.Errorf(abstract.InvalidParams, "%v", err)
-		}
-		out, err := fn(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		return out, nil
-	}
-	return h, d, nil
-}
-
-// Describe makes the description of a method from the Go types of its parameters
-// and its result.
+// Describe makes the description of a method, yet without a name, from the Go
+// types of its parameters and its result. The parameters are the fields of a
+// struct as encoding/json sees them; those that are pointers or interfaces, or
+// marked omitempty or omitzero, are optional. A map, an interface or a message.Raw
+// takes any object, and has no described parameters. Other types, and what JSON
+// has no values for, are an error with code InvalidParams.
 func Describe(in, out reflect.Type) (Description, error) {
-	d := Description{Result: kindOf(out)}
-	for in.Kind() == reflect.Pointer {
-		in = in.Elem()
+	fields, err := fieldsOf(in)
+	if err != nil {
+		return Description{}, err
 	}
-	if kindOf(in) != message.Object && kindOf(in) != message.Any {
-		return d, abstract.Errorf(abstract.InvalidParams, "parameters are a JSON object: take a struct or a map, not %s", in)
+	result := resultKind(out)
+	if result == message.Invalid {
+		return Description{}, abstract.Errorf(abstract.InvalidParams, "a result is a JSON value, and %s has none", out)
 	}
-	if in.Kind() == reflect.Struct && !custom(in) {
-		d.Parameters = parameters(in, nil)
-	}
-	return d, nil
+	return Description{Parameters: parametersOf(fields), Result: result}, nil
 }
 
-// parameters lists the fields of a struct by the rules of encoding/json: names
-// from tags, embedded structs flattened, the shallower of two of one name wins.
-func parameters(t reflect.Type, outer []Parameter) []Parameter {
-	var embedded []reflect.Type
-	own := outer
+// field is a parameter with what decodes it.
+type field struct {
+	Parameter
+	goType reflect.Type
+	quoted bool // a number or bool that is written as a string
+	tagged bool // its name is from a tag
+	depth  int  // how many embedded structs it lies in
+}
+
+func parametersOf(fields []field) []Parameter {
+	var list []Parameter
+	for _, f := range fields {
+		list = append(list, f.Parameter)
+	}
+	return list
+}
+
+// fieldsOf returns the fields of a struct, or of what a pointer leads to; none for
+// other types that take an object.
+func fieldsOf(t reflect.Type) ([]field, error) {
+	named := t
+	t = pointedAt(t)
+	switch k := kindOf(t, reads); {
+	case k == message.Any:
+		return nil, nil
+	case k != message.Object:
+		return nil, abstract.Errorf(abstract.InvalidParams, "parameters are a JSON object: take a struct or a map, not %s", named)
+	case t.Kind() != reflect.Struct:
+		return nil, nil
+	}
+	fields := dominant(collect(t, false, 0, nil))
+	for _, f := range fields {
+		if f.Kind == message.Invalid {
+			return nil, abstract.Errorf(abstract.InvalidParams, "a parameter is a JSON value, and %s has none: leave %q of %s out with the tag `json:\"-\"`", f.goType, f.Name, named)
+		}
+	}
+	return fields, nil
+}
+
+// pointedAt follows pointers. A type that points at nothing but itself has an end
+// here too, which is a pointer.
+func pointedAt(t reflect.Type) reflect.Type {
+	for range 16 {
+		if t.Kind() != reflect.Pointer {
+			break
+		}
+		t = t.Elem()
+	}
+	return t
+}
+
+// collect lists all fields of a struct, those of embedded structs too. outer are
+// the structs it is embedded in, which a struct cannot add to again.
+func collect(t reflect.Type, optional bool, depth int, outer []reflect.Type) []field {
+	if slices.Contains(outer, t) {
+		return nil
+	}
+	outer = append(slices.Clone(outer), t)
+	var list []field
 	for i := range t.NumField() {
 		f := t.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "-" && options == "" {
+		tag := f.Tag.Get("json")
+		if tag == "-" {
 			continue
 		}
-		ft := f.Type
-		if f.Anonymous && name == "" {
-			if ft.Kind() == reflect.Pointer {
-				ft = ft.Elem()
-			}
-			if ft.Kind() == reflect.Struct && !custom(ft) {
-				embedded = append(embedded, ft)
-				continue
-			}
+		name, options, _ := strings.Cut(tag, ",")
+		if !validName(name) {
+			name = ""
+		}
+		if inner, pointer := embedded(f); inner != nil && name == "" {
+			list = append(list, collect(inner, optional || pointer, depth+1, outer)...)
+			continue
 		}
 		if !f.IsExported() {
 			continue
 		}
-		if name == "" {
-			name = f.Name
-		}
-		own = add(own, parameter(name, options, f.Type))
+		p := parameter(f, name, options)
+		p.depth = depth
+		p.Optional = p.Optional || optional
+		list = append(list, p)
 	}
-	for _, e := range embedded {
-		for _, p := range parameters(e, nil) {
-			p.Optional = true // two embedded structs may hide each other's fields; the decoder decides
-			own = add(own, p)
-		}
-	}
-	return own
+	return list
 }
 
-func add(list []Parameter, p Parameter) []Parameter {
-	for _, q := range list {
-		if q.Name == p.Name {
-			return list
-		}
+// embedded returns the struct whose fields an embedded field adds to its own, or nil.
+func embedded(f reflect.StructField) (inner reflect.Type, pointer bool) {
+	t := f.Type
+	if !f.Anonymous {
+		return nil, false
 	}
-	return append(list, p)
+	if pointer = t.Kind() == reflect.Pointer; pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil, false
+	}
+	return t, pointer
 }
 
-func parameter(name, options string, t reflect.Type) Parameter {
-	p := Parameter{Name: name, Kind: kindOf(t)}
+// validName reports whether encoding/json takes a name from a tag.
+func validName(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
+		return !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", c) && !unicode.IsLetter(c) && !unicode.IsDigit(c)
+	})
+}
+
+// parameter makes the parameter of one field.
+func parameter(f reflect.StructField, name, options string) field {
+	p := field{Parameter: Parameter{Name: name, Kind: kindOf(f.Type, reads)}, goType: f.Type, tagged: name != ""}
+	if name == "" {
+		p.Name = f.Name
+	}
 	for option := range strings.SplitSeq(options, ",") {
 		switch option {
 		case "omitempty", "omitzero":
 			p.Optional = true
-		case "string": // encoding/json writes such a number or bool in quotes
-			p.Kind = message.String
+		case "string":
+			p.quoted = quotable(f.Type)
 		}
 	}
-	switch t.Kind() {
+	if p.quoted {
+		p.Kind = message.String
+	}
+	switch f.Type.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		p.Optional = true
+	case reflect.Slice, reflect.Map:
+		p.Nullable = !reads.own(f.Type)
 	}
 	return p
+}
+
+// quotable reports whether the tag option "string" has a meaning for a type.
+func quotable(t reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch kindOf(t, reads) {
+	case message.Bool, message.Integer, message.Number:
+		return true
+	}
+	return t.Kind() == reflect.String
+}
+
+// dominant keeps, of the fields of one name, the one that encoding/json fills: the
+// one in the fewest embedded structs, among those the one with a tag; and none
+// when that does not decide.
+func dominant(all []field) []field {
+	var list []field
+	for i, f := range all {
+		beaten := slices.ContainsFunc(all[:i], func(g field) bool { return g.Name == f.Name && !f.beats(g) }) ||
+			slices.ContainsFunc(all[i+1:], func(g field) bool { return g.Name == f.Name && !f.beats(g) })
+		if !beaten {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+func (f field) beats(g field) bool {
+	return f.depth < g.depth || f.depth == g.depth && f.tagged && !g.tagged
 }
 
 var (
 	rawType    = reflect.TypeFor[json.RawMessage]()
 	numberType = reflect.TypeFor[json.Number]()
-	jsonTypes  = []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[json.Unmarshaler]()}
-	textTypes  = []reflect.Type{reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[encoding.TextUnmarshaler]()}
 )
 
-// kindOf returns the kind of JSON value that a Go type is written as.
-func kindOf(t reflect.Type) message.Kind {
-	switch t {
-	case rawType:
+// direction is whether a type is asked for what it reads or for what it writes:
+// it may have methods of its own for one of them only.
+type direction struct {
+	json, text  reflect.Type // the interfaces of such methods
+	addressable bool         // those with pointer receivers count
+}
+
+var (
+	reads  = direction{reflect.TypeFor[json.Unmarshaler](), reflect.TypeFor[encoding.TextUnmarshaler](), true}
+	writes = direction{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler](), false}
+)
+
+func (d direction) has(t, methods reflect.Type) bool {
+	return t.Implements(methods) || d.addressable && reflect.PointerTo(t).Implements(methods)
+}
+
+// own reports whether a type has methods of its own.
+func (d direction) own(t reflect.Type) bool { return d.has(t, d.json) || d.has(t, d.text) }
+
+// kindOf returns the kind of JSON value that a Go type reads or writes, or
+// message.Invalid when it cannot.
+func kindOf(t reflect.Type, d direction) message.Kind {
+	switch {
+	case t == rawType, d.has(t, d.json):
 		return message.Any
-	case numberType:
+	case t == numberType:
 		return message.Number
-	}
-	if implements(t, jsonTypes) {
-		return message.Any
-	}
-	if implements(t, textTypes) {
+	case d.has(t, d.text):
 		return message.String
 	}
 	switch t.Kind() {
@@ -146,7 +239,7 @@ func kindOf(t reflect.Type) message.Kind {
 	case reflect.String:
 		return message.String
 	case reflect.Slice:
-		if t.Elem().Kind() == reflect.Uint8 {
+		if e := t.Elem(); e.Kind() == reflect.Uint8 && !d.own(e) && !d.own(reflect.PointerTo(e)) {
 			return message.String // base64
 		}
 		return message.Array
@@ -154,20 +247,22 @@ func kindOf(t reflect.Type) message.Kind {
 		return message.Array
 	case reflect.Map, reflect.Struct:
 		return message.Object
+	case reflect.Interface:
+		return message.Any
 	case reflect.Pointer:
-		return kindOf(t.Elem())
-	}
-	return message.Any
-}
-
-// custom says whether a type writes or reads its JSON itself.
-func custom(t reflect.Type) bool { return implements(t, jsonTypes) || implements(t, textTypes) }
-
-func implements(t reflect.Type, interfaces []reflect.Type) bool {
-	for _, i := range interfaces {
-		if t.Implements(i) || reflect.PointerTo(t).Implements(i) {
-			return true
+		if pointedAt(t).Kind() != reflect.Pointer {
+			return kindOf(t.Elem(), d)
 		}
 	}
-	return false
+	return message.Invalid
+}
+
+// resultKind is kindOf for a result: a nil pointer is answered with {}, so only a
+// pointer to what is an object anyway has one kind.
+func resultKind(t reflect.Type) message.Kind {
+	k := kindOf(t, writes)
+	if t.Kind() == reflect.Pointer && k != message.Object && k != message.Invalid {
+		return message.Any
+	}
+	return k
 }

@@ -10,25 +10,20 @@ import (
 // Description says what a method takes and returns.
 type Description struct {
 	Method     string
-	Parameters []Parameter // those that are checked; others may be sent all the same
-	Result     message.Kind
+	Parameters []Parameter  // those that are checked; callers may send others too
+	Result     message.Kind // message.Any when it is not checked
 }
 
-// Parameter is one named parameter.
+// Parameter is one named parameter of a method.
 type Parameter struct {
 	Name     string
 	Kind     message.Kind
 	Optional bool // it may be missing, or null
+	Nullable bool // it may be null, but not missing: a nil slice or map of Go is written so
 }
 
-// maxMethod is the longest name of a method that requests may carry.
+// maxMethod is the longest name of a method that a request can carry.
 const maxMethod = 256
-
-// kinds are those that a description may name.
-var kinds = map[message.Kind]bool{
-	message.Bool: true, message.Integer: true, message.Number: true, message.String: true,
-	message.Array: true, message.Object: true, message.Any: true,
-}
 
 // check returns what is wrong with a description.
 func (d Description) check() error {
@@ -36,41 +31,56 @@ func (d Description) check() error {
 	case d.Method == "":
 		return abstract.Errorf(abstract.InvalidParams, "a method needs a name")
 	case len(d.Method) > maxMethod:
-		return abstract.Errorf(abstract.InvalidParams, "the name of method %.40s... is longer than %d bytes", d.Method, maxMethod)
-	case !kinds[d.Result]:
-		return abstract.Errorf(abstract.InvalidParams, "the result of method %s has no kind that is known: %q", d.Method, d.Result)
+		return abstract.Errorf(abstract.InvalidParams, "the name of method %.40q... is longer than %d bytes", d.Method, maxMethod)
+	case !described(d.Result):
+		return abstract.Errorf(abstract.InvalidParams, "%q is no kind for the result of method %q; take bool, integer, number, string, array, object or any", d.Result, d.Method)
 	}
-	for i, p := range d.Parameters {
-		if p.Name == "" || !kinds[p.Kind] {
-			return abstract.Errorf(abstract.InvalidParams, "parameter %d of method %s needs a name and a known kind, not %q", i+1, d.Method, p.Kind)
+	seen := make(map[string]bool)
+	for _, p := range d.Parameters {
+		if !described(p.Kind) {
+			return abstract.Errorf(abstract.InvalidParams, "%q is no kind for parameter %q of method %q; take bool, integer, number, string, array, object or any", p.Kind, p.Name, d.Method)
 		}
+		if seen[p.Name] {
+			return abstract.Errorf(abstract.InvalidParams, "method %q has two parameters %q", d.Method, p.Name)
+		}
+		seen[p.Name] = true
 	}
 	return nil
 }
 
+// described reports whether a description may name a kind.
+func described(k message.Kind) bool {
+	switch k {
+	case message.Bool, message.Integer, message.Number, message.String, message.Array, message.Object, message.Any:
+		return true
+	}
+	return false
+}
+
 // CheckParameters returns an error with code InvalidParams that names the first
-// parameter which is missing or of another kind than described.
+// described parameter which is missing, or of another kind. Parameters that are
+// not described are not looked at; of one that stands there twice the last counts.
+// params must be valid JSON, which those of a received message are.
 func (d Description) CheckParameters(params message.Raw) error {
 	if len(d.Parameters) == 0 {
 		return nil
 	}
-	var few [8]message.Kind
-	found := few[:0]
+	var few [8]message.Kind // enough for most methods, and not on the heap
+	found := few[:]
 	if len(d.Parameters) > len(few) {
-		found = make([]message.Kind, 0, len(d.Parameters))
+		found = make([]message.Kind, len(d.Parameters))
 	}
-	found = found[:len(d.Parameters)]
 	err := message.Members(params, func(key string, value message.Raw) bool {
 		for i := range d.Parameters {
 			if d.Parameters[i].Name == key {
-				found[i] = message.KindOf(value) // the last of several wins
+				found[i] = message.KindOf(value)
 				break
 			}
 		}
 		return true
 	})
 	if err != nil {
-		return abstract.Errorf(abstract.InvalidParams, "the parameters are no JSON object")
+		return abstract.Errorf(abstract.InvalidParams, "the parameters of %s are no JSON object", d.Method)
 	}
 	for i, p := range d.Parameters {
 		if err := p.check(d.Method, found[i]); err != nil {
@@ -80,31 +90,29 @@ func (d Description) CheckParameters(params message.Raw) error {
 	return nil
 }
 
+// check judges the kind that was found; message.Invalid when there was nothing.
 func (p Parameter) check(method string, found message.Kind) error {
 	switch {
-	case found == message.Invalid && p.Optional, found == message.Null && (p.Optional || p.Kind == message.Any):
+	case p.Optional && (found == message.Invalid || found == message.Null), p.Nullable && found == message.Null:
 		return nil
 	case found == message.Invalid:
 		return abstract.Errorf(abstract.InvalidParams, "%s needs a parameter %q (%s)", method, p.Name, p.Kind)
 	case !found.Fits(p.Kind):
-		return abstract.Errorf(abstract.InvalidParams, "parameter %q of %s is %s, not %s", p.Name, method, found, p.Kind)
+		return abstract.Errorf(abstract.InvalidParams, "parameter %q of %s must be %s, not %s", p.Name, method, p.Kind, found)
 	}
 	return nil
 }
 
-// CheckResult returns an error with code Internal when a result is of another
-// kind than described.
+// CheckResult returns an error with code Internal when a result, which must be
+// valid JSON, is of another kind than described.
 func (d Description) CheckResult(raw message.Raw) error {
-	if found := message.KindOf(raw); !found.Fits(d.Result) && !(d.Result != message.Any && empty(raw)) {
+	if found := message.KindOf(raw); !found.Fits(d.Result) {
 		return abstract.Errorf(abstract.Internal, "%s returned %s in place of %s", d.Method, found, d.Result)
 	}
 	return nil
 }
 
-// empty says whether a result stands for nothing, which {} does whatever the kind.
-func empty(raw message.Raw) bool { return string(raw) == "{}" }
-
-// String writes a description as a person would: "math.add(num1 integer, num2 integer) integer".
+// String writes a description in one line: "math.add(num1 integer, num2 integer?) integer".
 func (d Description) String() string {
 	var b strings.Builder
 	b.WriteString(d.Method + "(")

@@ -1,5 +1,5 @@
 // Package router serves calls: it knows each method's description and function,
-// checks parameters before a call and the result after it.
+// and checks the parameters before a call and the result after it.
 package router
 
 import (
@@ -16,27 +16,27 @@ import (
 	"trefoil/concrete/message"
 )
 
-// Handler serves a method: it gets the parameters as JSON text and returns a
-// value to be encoded, or a message.Raw that is JSON already. It is called by many
-// goroutines at once.
+// Handler serves a method: it gets the parameters, the JSON text of an object, and
+// returns a value to be encoded, or a message.Raw that is JSON already. It is
+// called by many goroutines at once.
 type Handler func(ctx context.Context, params message.Raw) (any, error)
 
 // RpcRouter maps methods to their descriptions and functions. Safe for
-// concurrent use; looking a method up takes no lock.
+// concurrent use; calls take no lock of it.
 type RpcRouter struct {
 	log     *slog.Logger
-	mu      sync.Mutex // of writers
-	methods atomic.Pointer[map[string]*entry]
+	mu      sync.Mutex // of those who change methods
+	methods atomic.Pointer[map[string]*method]
 }
 
-type entry struct {
+type method struct {
 	description Description
 	handler     Handler
 }
 
 // Config is what a RpcRouter takes. The zero value works.
 type Config struct {
-	Logger *slog.Logger // for panics and for errors that callers do not see; default slog.Default()
+	Logger *slog.Logger // for panics, and causes that callers do not see; default slog.Default()
 }
 
 // New makes a RpcRouter without methods.
@@ -45,34 +45,52 @@ func New(cfg Config) *RpcRouter {
 		cfg.Logger = slog.Default()
 	}
 	r := &RpcRouter{log: cfg.Logger}
-	r.methods.Store(&map[string]*entry{})
+	r.methods.Store(&map[string]*method{})
 	return r
 }
 
-// Add adds a method. One that is there already is an error with code Exists.
+// Add adds a method. It is an error with code Exists when the method is there
+// already, and with InvalidParams when the description names a kind that is not
+// known, or something twice.
 func (r *RpcRouter) Add(d Description, h Handler) error {
+	if h == nil {
+		return abstract.Errorf(abstract.InvalidParams, "method %q needs a handler", d.Method)
+	}
 	if err := d.check(); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := *r.methods.Load()
-	if old[d.Method] != nil {
-		return abstract.Errorf(abstract.Exists, "method %s is served already", d.Method)
+	next := maps.Clone(*r.methods.Load())
+	if next[d.Method] != nil {
+		return abstract.Errorf(abstract.Exists, "method %q is served already", d.Method)
 	}
-	next := maps.Clone(old)
-	next[d.Method] = &entry{d, h}
+	d.Parameters = slices.Clone(d.Parameters)
+	next[d.Method] = &method{d, h}
 	r.methods.Store(&next)
 	return nil
 }
 
-// Lookup returns a method's description.
-func (r *RpcRouter) Lookup(method string) (Description, bool) {
-	e := (*r.methods.Load())[method]
-	if e == nil {
+// Remove takes a method out, and returns whether it was there. Calls that run go on.
+func (r *RpcRouter) Remove(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := maps.Clone(*r.methods.Load())
+	if next[name] == nil {
+		return false
+	}
+	delete(next, name)
+	r.methods.Store(&next)
+	return true
+}
+
+// Lookup returns a method's description, whose Parameters must not be changed.
+func (r *RpcRouter) Lookup(name string) (Description, bool) {
+	m := (*r.methods.Load())[name]
+	if m == nil {
 		return Description{}, false
 	}
-	return e.description, true
+	return m.description, true
 }
 
 // Methods returns the names of all methods, in order.
@@ -80,57 +98,93 @@ func (r *RpcRouter) Methods() []string {
 	return slices.Sorted(maps.Keys(*r.methods.Load()))
 }
 
-// Call serves a request and returns its answer; it never panics. Errors that the
-// handler makes with a code of its own reach the caller, with their message and
-// details; any other error is logged, and the caller gets Internal.
-func (r *RpcRouter) Call(ctx context.Context, req *message.RpcRequest) *message.RpcResponse {
-	result, err := r.call(ctx, req)
-	if err == nil {
-		return &message.RpcResponse{Header: message.ID(req.ID()), Result: result}
+// Call serves a request and returns its response; it never panics. An
+// *abstract.Error that the handler has made reaches the caller with its code,
+// message and details. Any other error is logged, and the caller gets Internal
+// (Timeout or Cancelled for a context's error): also one that the handler got from
+// a call of its own, for what its code says is not true of this call.
+func (r *RpcRouter) Call(ctx context.Context, req *message.RpcRequest) (rsp *message.RpcResponse) {
+	defer func() { // of the handler, of what encodes its result, or of its error's own methods
+		if v := recover(); v != nil {
+			r.log.Error("method panicked", "method", req.Method, "id", req.ID(), "err", v, "stack", string(debug.Stack()))
+			rsp = refusal(req, errFailed())
+		}
+	}()
+	result, err := r.serve(ctx, req)
+	if err != nil {
+		return refusal(req, r.public(req, err))
 	}
-	rsp := &message.RpcResponse{Header: message.ID(req.ID()), Code: abstract.CodeOf(err)}
-	var e *abstract.Error
-	switch {
-	case errors.As(err, &e):
-		rsp.Message, rsp.Details = e.Message, e.Details
-	case rsp.Code == abstract.Internal:
-		rsp.Message = "the method failed"
-		r.log.Error("method failed", "method", req.Method, "id", req.ID(), "err", err)
-	}
-	return rsp
+	return &message.RpcResponse{Header: message.ID(req.ID()), Result: result}
 }
 
-func (r *RpcRouter) call(ctx context.Context, req *message.RpcRequest) (message.Raw, error) {
-	e := (*r.methods.Load())[req.Method]
-	if e == nil {
-		return nil, abstract.Errorf(abstract.ServiceNotFound, "method %q is not served here", req.Method)
+func refusal(req *message.RpcRequest, e *abstract.Error) *message.RpcResponse {
+	return &message.RpcResponse{Header: message.ID(req.ID()), Code: e.Code, Message: short(e.Message), Details: e.Details}
+}
+
+// serve looks a method up and runs it.
+func (r *RpcRouter) serve(ctx context.Context, req *message.RpcRequest) (message.Raw, error) {
+	m := (*r.methods.Load())[req.Method]
+	if m == nil {
+		return nil, abstract.Errorf(abstract.ServiceNotFound, "method %.64q is not served here", req.Method)
 	}
-	if err := e.description.CheckParameters(req.Parameters); err != nil {
+	if err := m.description.CheckParameters(req.Parameters); err != nil {
 		return nil, err
 	}
-	value, err := r.run(ctx, e, req)
+	value, err := m.handler(ctx, req.Parameters)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := message.EncodeResult(value)
+	result, err := message.EncodeResult(value)
 	if err != nil {
 		r.log.Error("result cannot be encoded", "method", req.Method, "id", req.ID(), "err", err)
 		return nil, abstract.Errorf(abstract.Internal, "the method's result cannot be written as JSON")
 	}
-	if err := e.description.CheckResult(raw); err != nil {
+	if err := m.description.CheckResult(result); err != nil {
 		r.log.Error("result of the wrong kind", "method", req.Method, "id", req.ID(), "err", err)
 		return nil, err
 	}
-	return raw, nil
+	return result, nil
 }
 
-// run calls the handler; a panic becomes an error.
-func (r *RpcRouter) run(ctx context.Context, e *entry, req *message.RpcRequest) (value any, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			r.log.Error("method panicked", "method", req.Method, "id", req.ID(), "err", v, "stack", string(debug.Stack()))
-			err = abstract.Errorf(abstract.Internal, "the method failed")
+// public returns what of an error the caller gets to see, and logs the rest.
+func (r *RpcRouter) public(req *message.RpcRequest, err error) *abstract.Error {
+	var e *abstract.Error
+	ours := errors.As(err, &e)
+	if ours && authored(e) {
+		if e.Details != nil && message.Valid(e.Details) != nil {
+			r.log.Error("details of an error are no JSON", "method", req.Method, "id", req.ID(), "err", err)
+			return &abstract.Error{Code: e.Code, Message: e.Message}
 		}
-	}()
-	return e.handler(ctx, req.Parameters)
+		return e
+	}
+	if !ours {
+		switch abstract.CodeOf(err) {
+		case abstract.Timeout:
+			return abstract.Errorf(abstract.Timeout, "the method did not end before the deadline")
+		case abstract.Cancelled:
+			return abstract.Errorf(abstract.Cancelled, "the method was cancelled")
+		}
+	}
+	r.log.Error("method failed", "method", req.Method, "id", req.ID(), "err", err)
+	return errFailed()
+}
+
+func errFailed() *abstract.Error { return abstract.Errorf(abstract.Internal, "the method failed") }
+
+// authored says whether an error was made to be an answer: it has a code, and
+// none of the marks of one that came out of a call. Nil is what a handler returns
+// by mistake that keeps its error in a variable of type *abstract.Error.
+func authored(e *abstract.Error) bool {
+	return e != nil && e.Code != abstract.OK && !e.FromPeer && e.Attempts == 0 && e.Instance == "" && e.Sent == abstract.SentUnknown
+}
+
+// maxText bounds the text of an error. Receivers refuse much longer ones.
+const maxText = 4096
+
+// short cuts a text; half a character at its end is mended by the encoder.
+func short(s string) string {
+	if len(s) > maxText {
+		return s[:maxText] + "..."
+	}
+	return s
 }

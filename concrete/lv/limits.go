@@ -1,14 +1,10 @@
 package lv
 
-import (
-	"strings"
-
-	"trefoil/abstract"
-)
+import "trefoil/abstract"
 
 // Config bounds frames. The zero value takes the defaults.
 type Config struct {
-	MaxFrame int // bytes of a whole frame, its Length field included; default 8 MiB
+	MaxFrame int // bytes of a whole frame, its Length field included; default 8 MiB, at most 2 GiB less one
 	MaxID    int // bytes of an id; default 1024
 }
 
@@ -24,20 +20,32 @@ const (
 	headerSize = lengthSize + 8 // all three fields
 )
 
-// badLength explains a Length that cannot be right. Strangers that speak another
-// protocol are named: their first bytes read as a length of a gigabyte.
+// badLength explains a Length that cannot be right.
 func badLength(first []byte, length uint32, limit int) error {
-	text := string(first)
-	for _, method := range []string{"GET ", "POST", "PUT ", "HEAD", "OPTI", "DELE", "PRI "} {
-		if text == method {
-			return abstract.Errorf(abstract.InvalidMessage, "this looks like HTTP (%q); the port takes length-value frames", strings.TrimSpace(text))
-		}
-	}
-	if first[0] == 0x16 && first[1] == 0x03 {
-		return abstract.Errorf(abstract.InvalidMessage, "this looks like TLS; the port takes plain length-value frames")
+	if speaks := stranger(first); speaks != "" {
+		return abstract.Errorf(abstract.InvalidMessage,
+			"the first bytes look like %s, and this port takes length-value frames: check the address that the peer was given", speaks)
 	}
 	if length < countedMin {
-		return abstract.Errorf(abstract.InvalidMessage, "a frame's Length of %d is below %d, the size of its header", int32(length), countedMin)
+		return abstract.Errorf(abstract.InvalidMessage, "a frame's Length of %d is below %d, the size of what it must count", length, countedMin)
 	}
-	return abstract.Errorf(abstract.TooLarge, "a frame's Length of %d is above the limit of %d bytes", length, limit-lengthSize)
+	return abstract.Errorf(abstract.TooLarge,
+		"a frame's Length of %d is above the limit of %d bytes: send less at a time, or raise the limit on both sides", length, limit-lengthSize)
+}
+
+// stranger names the protocol that begins with these bytes, if it is one that is
+// often sent to the wrong port. They all read as a length of far too much.
+func stranger(first []byte) string {
+	switch string(first) {
+	case "GET ", "POST", "PUT ", "HEAD", "OPTI", "DELE", "PATC", "CONN", "TRAC":
+		return "HTTP"
+	case "PRI ":
+		return "HTTP/2"
+	case "SSH-":
+		return "SSH"
+	}
+	if first[0] == 0x16 && first[1] == 0x03 {
+		return "TLS"
+	}
+	return ""
 }

@@ -7,6 +7,7 @@ package lv
 
 import (
 	"encoding/binary"
+	"math"
 	"unsafe"
 
 	"trefoil/abstract"
@@ -25,6 +26,7 @@ func New(codec abstract.Codec, cfg Config) *Protocol {
 	if cfg.MaxFrame <= 0 {
 		cfg.MaxFrame = defaultMaxFrame
 	}
+	cfg.MaxFrame = min(cfg.MaxFrame, math.MaxInt32) // existing programs read a signed Length
 	if cfg.MaxID <= 0 {
 		cfg.MaxID = defaultMaxID
 	}
@@ -32,7 +34,9 @@ func New(codec abstract.Codec, cfg Config) *Protocol {
 }
 
 // Decode takes the next message out of b. Length, MType and IdLen are each
-// checked as soon as they are there, before a byte more is waited for.
+// checked as soon as they are there, before a byte more is waited for. The message
+// keeps the frame's bytes. Errors are *abstract.Error of code InvalidMessage,
+// TooLarge or ParseFailed, or what b returned.
 func (p *Protocol) Decode(b abstract.BaseBuffer) (m abstract.BaseMessage, ok bool, err error) {
 	n := b.Len()
 	if n < lengthSize {
@@ -88,9 +92,9 @@ func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) 
 // framed is a message that carries the frame it arrived in.
 type framed interface{ Frame() []byte }
 
-// Append appends m's frame to dst: the one it arrived in, if it did, else a new
-// one. A frame or an id above the limits is an error with code TooLarge, and dst
-// is as before.
+// Append appends m's frame to dst: the one it arrived in, if it did, whatever
+// limits it was under, else a new one. A new frame or its id above the limits is
+// an error with code TooLarge; after any error what is returned is dst as it was.
 func (p *Protocol) Append(dst []byte, m abstract.BaseMessage) ([]byte, error) {
 	if f, ok := m.(framed); ok && len(f.Frame()) > 0 {
 		return append(dst, f.Frame()...), nil

@@ -54,8 +54,9 @@ func (c *client) Connect(ctx context.Context) (abstract.BaseConnection, error) {
 		return nil, link.ConnectError("mem:"+c.name, err)
 	}
 	w := &wire{end: e, timeout: c.cfg.WriteTimeout}
-	conn := link.New(c.cfg, w, nil)
+	conn := link.NewReading(c.cfg, w, nil)
 	conn.Open()
+	conn.Start() // what is sent from now on is written
 	go conn.Read(w)
 	return conn, nil
 }
@@ -82,7 +83,7 @@ func (d *driver) Listen() (net.Listener, error) {
 // Adopt starts a connection.
 func (d *driver) Adopt(s *link.Server, nc net.Conn) error {
 	w := &wire{end: nc.(*end), timeout: s.Config().WriteTimeout}
-	conn, ok := s.Admit(w)
+	conn, ok := s.AdmitReading(w)
 	if !ok {
 		_ = nc.Close()
 		return nil

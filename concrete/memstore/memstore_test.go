@@ -66,7 +66,7 @@ func TestKeysMatchAMap(t *testing.T) {
 			for i := range count {
 				key := fmt.Sprintf("%05d", max(0, first+i*step))
 				if remove {
-					require.True(t, k.remove(key) == model[key], "removed another KV than %s", key)
+					require.Same(t, model[key], k.remove(key), "removed another KV than %s", key)
 					delete(model, key)
 					continue
 				}
@@ -83,7 +83,7 @@ func checkKeys(t *rapid.T, k *keys, model map[string]*abstract.KV) {
 	var want []string
 	for key, kv := range model {
 		want = append(want, key)
-		require.True(t, k.get(key) == kv, "got another KV than %s", key)
+		require.Same(t, kv, k.get(key), "got another KV than %s", key)
 	}
 	slices.Sort(want)
 	from := rapid.StringMatching("[0-9]{0,5}").Draw(t, "from")

@@ -86,9 +86,7 @@ func (s *Store) Follow(prefix string, fn func(abstract.Change)) (stop func()) {
 	f := &follower{prefix: prefix, fn: fn}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.followers = append(s.followers, f)
-	}
+	s.followers = append(s.followers, f)
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -29,7 +29,7 @@ func (c *Codec) AppendBody(dst []byte, m abstract.BaseMessage) ([]byte, error) {
 		dst = strconv.AppendUint(append(dst, `,"missed":`...), m.Missed, 10)
 		return append(dst, '}'), nil
 	case *Unknown:
-		return append(dst, m.Body...), nil
+		return appendRaw(dst, m.Body, "{}"), nil
 	}
 	return appendConnectionMessage(dst, m)
 }

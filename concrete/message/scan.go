@@ -1,237 +1,136 @@
 package message
 
-import (
-	"unicode/utf8"
-	"unsafe"
-
-	"trefoil/abstract"
-)
-
 // scanner walks over JSON text (RFC 8259, nothing else: no byte-order mark, no
 // comments) without reflection, recursion or allocation, and validates all of
-// it, also what it skips.
+// it, also what it skips. It takes whatever depth the text has and notes it.
 type scanner struct {
-	b   []byte
-	pos int
-	// depth counts open brackets; objects has a bit for each of the first 64
-	// levels, deeper ones are in more.
-	depth   int
-	deepest int
-	objects uint64
-	more    []uint64
+	b       []byte
+	depth   int      // open brackets
+	deepest int      // the highest that depth has been
+	objects uint64   // a bit for each of the first 64 levels: is it an object?
+	more    []uint64 // the same for deeper levels
 }
 
-// white is a table of the four bytes that may stand between tokens; plain of
-// those that need no look inside a string.
-var white, plain = func() (w, p [256]bool) {
-	for _, c := range " \t\r\n" {
-		w[c] = true
-	}
-	for c := 0x20; c < 0x80; c++ {
-		p[c] = c != '"' && c != '\\'
-	}
-	return
-}()
-
-func (s *scanner) space() {
-	for s.pos < len(s.b) && white[s.b[s.pos]] {
-		s.pos++
-	}
+// member is one name and value of an object.
+type member struct {
+	name  []byte // as it is written, between the quotes
+	plain bool   // nothing in name stands for something else: no escapes, only ASCII
+	value []byte
 }
 
-// peek returns the next byte, or 0 at the end: no token begins with it.
-func (s *scanner) peek() byte {
-	if s.pos < len(s.b) {
-		return s.b[s.pos]
-	}
-	return 0
-}
-
-// take consumes c and returns whether it was there.
-func (s *scanner) take(c byte) bool {
-	if s.pos < len(s.b) && s.b[s.pos] == c {
-		s.pos++
-		return true
-	}
-	return false
-}
-
-// str consumes a string and returns its text with the quotes; simple says that
-// what is between them is the string itself: no escapes, only ASCII.
-func (s *scanner) str() (text []byte, simple, ok bool) {
-	start := s.pos
-	if !s.take('"') {
-		return nil, false, false
-	}
-	simple = true
-	for s.pos < len(s.b) {
-		c := s.b[s.pos]
-		switch {
-		case plain[c]:
-			s.pos++
-		case c == '"':
-			s.pos++
-			return s.b[start:s.pos:s.pos], simple, true
-		case c == '\\':
-			simple = false
-			if !s.escape() {
-				return nil, false, false
-			}
-		case c < 0x20:
-			return nil, false, false
-		default: // UTF-8, or what takes its place: encoding/json takes both
-			simple = false
-			s.pos++
-		}
-	}
-	return nil, false, false
-}
-
-func (s *scanner) escape() bool {
-	if s.pos+1 >= len(s.b) {
+// members calls yield with each member of the object that is the whole text. ok
+// is false when the text is no such object. When yield returns false it ends
+// there, and what follows is not looked at.
+func (s *scanner) members(yield func(member) bool) (ok bool) {
+	i := skipSpace(s.b, 0)
+	if at(s.b, i) != '{' {
 		return false
 	}
-	switch s.b[s.pos+1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		s.pos += 2
-		return true
-	case 'u':
-		if s.pos+6 > len(s.b) {
+	s.push(true)
+	if i = skipSpace(s.b, i+1); at(s.b, i) == '}' {
+		return s.ends(i + 1)
+	}
+	for {
+		m, next := s.member(i)
+		if next == 0 {
 			return false
 		}
-		for _, c := range s.b[s.pos+2 : s.pos+6] {
-			if !hex(c) {
-				return false
-			}
-		}
-		s.pos += 6
-		return true
-	}
-	return false
-}
-
-func hex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
-}
-
-func (s *scanner) digits() bool {
-	start := s.pos
-	for s.pos < len(s.b) && s.b[s.pos] >= '0' && s.b[s.pos] <= '9' {
-		s.pos++
-	}
-	return s.pos > start
-}
-
-// number consumes a number.
-func (s *scanner) number() bool {
-	s.take('-')
-	if !s.take('0') && !s.digits() {
-		return false
-	}
-	if s.take('.') && !s.digits() {
-		return false
-	}
-	if c := s.peek(); c == 'e' || c == 'E' {
-		s.pos++
-		if c := s.peek(); c == '+' || c == '-' {
-			s.pos++
-		}
-		return s.digits()
-	}
-	return true
-}
-
-func (s *scanner) word(w string) bool {
-	if len(s.b)-s.pos < len(w) || string(s.b[s.pos:s.pos+len(w)]) != w {
-		return false
-	}
-	s.pos += len(w)
-	return true
-}
-
-// value consumes one value of any kind and returns its text.
-func (s *scanner) value() (text []byte, ok bool) {
-	start := s.pos
-	floor := s.depth
-	for {
-		if !s.begin() {
-			return nil, false
-		}
-		if !s.after(floor) {
-			return nil, false
-		}
-		if s.depth == floor {
-			return s.b[start:s.pos:s.pos], true
-		}
-	}
-}
-
-// begin consumes a scalar, or the opening of an array or object up to where its
-// first value stands. An empty one is consumed whole.
-func (s *scanner) begin() bool {
-	for {
-		switch c := s.peek(); c {
-		case '{', '[':
-			s.pos++
-			s.push(c == '{')
-			s.space()
-			if s.take(c + 2) { // the closing bracket is two further in ASCII
-				s.depth--
-				return true
-			}
-			if c == '{' && !s.key() {
-				return false
-			}
-			s.space()
-		case '"':
-			_, _, ok := s.str()
-			return ok
-		case 't':
-			return s.word("true")
-		case 'f':
-			return s.word("false")
-		case 'n':
-			return s.word("null")
-		default:
-			return s.number()
-		}
-	}
-}
-
-// key consumes a member's name and its colon.
-func (s *scanner) key() bool {
-	if _, _, ok := s.str(); !ok {
-		return false
-	}
-	s.space()
-	return s.take(':')
-}
-
-// after consumes what may follow a value: closing brackets, or a comma up to the
-// next value. It stops at the level floor without consuming anything.
-func (s *scanner) after(floor int) bool {
-	for s.depth > floor {
-		s.space()
-		object := s.inObject()
-		switch {
-		case s.take(','):
-			s.space()
-			if object && !s.key() {
-				return false
-			}
-			s.space()
+		if !yield(m) {
 			return true
-		case object && s.take('}'), !object && s.take(']'):
-			s.depth--
+		}
+		i = skipSpace(s.b, next)
+		switch at(s.b, i) {
+		case '}':
+			return s.ends(i + 1)
+		case ',':
+			i = skipSpace(s.b, i+1)
 		default:
 			return false
 		}
 	}
-	return true
 }
 
-// push notes that a bracket was opened. One bit for each level is enough, and
-// for the deepest nesting that fits a frame it is a small part of that frame.
+// member reads the member at i. next is where it ends, 0 when there is none.
+func (s *scanner) member(i int) (m member, next int) {
+	end, plain := skipText(s.b, i)
+	if end == 0 {
+		return m, 0
+	}
+	m.name, m.plain = s.b[i+1:end-1], plain
+	if i = skipColon(s.b, end); i == 0 {
+		return m, 0
+	}
+	if next = s.skip(i); next != 0 {
+		m.value = s.b[i:next:next]
+	}
+	return m, next
+}
+
+// ends reports whether nothing but space stands from i on.
+func (s *scanner) ends(i int) bool { return skipSpace(s.b, i) == len(s.b) }
+
+// skip returns where the value at i ends, 0 when there is none.
+func (s *scanner) skip(i int) int {
+	b, floor := s.b, s.depth
+	for {
+		switch c := at(b, i); c {
+		case '"':
+			i, _ = skipText(b, i)
+		case '{', '[':
+			s.push(c == '{')
+			if i = skipSpace(b, i+1); at(b, i) == c+2 { // the closing bracket is two further in ASCII
+				s.depth--
+				i++
+				break
+			}
+			if c == '{' {
+				if i = skipKey(b, i); i == 0 {
+					return 0
+				}
+			}
+			continue
+		case 't':
+			i = skipWord(b, i, "true")
+		case 'f':
+			i = skipWord(b, i, "false")
+		case 'n':
+			i = skipWord(b, i, "null")
+		default:
+			i = skipNumber(b, i)
+		}
+		if i == 0 || s.depth == floor {
+			return i
+		}
+		if i = s.after(i, floor); i == 0 || s.depth == floor {
+			return i
+		}
+	}
+}
+
+// after skips what may follow a value inside brackets: closing ones down to the
+// level floor, or a comma and what stands before the next value.
+func (s *scanner) after(i, floor int) int {
+	b := s.b
+	for s.depth > floor {
+		i = skipSpace(b, i)
+		object := s.inObject()
+		switch c := at(b, i); {
+		case c == ',' && object:
+			return skipKey(b, skipSpace(b, i+1))
+		case c == ',':
+			return skipSpace(b, i+1)
+		case object && c == '}', !object && c == ']':
+			s.depth--
+			i++
+		default:
+			return 0
+		}
+	}
+	return i
+}
+
+// push notes that a bracket was opened. One bit a level is enough: the deepest
+// nesting that fits a frame takes an eighth of that frame's size.
 func (s *scanner) push(object bool) {
 	level := s.depth
 	s.depth++
@@ -245,10 +144,9 @@ func (s *scanner) push(object bool) {
 		word = &s.more[i]
 	}
 	bit := uint64(1) << (level % 64)
+	*word &^= bit
 	if object {
 		*word |= bit
-	} else {
-		*word &^= bit
 	}
 }
 
@@ -258,148 +156,4 @@ func (s *scanner) inObject() bool {
 		return s.objects>>level&1 == 1
 	}
 	return s.more[level/64-1]>>(level%64)&1 == 1
-}
-
-// members walks over the members of the object that is the whole text, and
-// returns whether it is one. key is the name as it is written, between the quotes;
-// simple says that this is the name itself.
-func (s *scanner) members(yield func(key []byte, simple bool, value []byte) bool) bool {
-	s.space()
-	if !s.take('{') {
-		return false
-	}
-	s.push(true)
-	s.space()
-	if s.take('}') {
-		return s.end()
-	}
-	for {
-		key, simple, ok := s.str()
-		if !ok {
-			return false
-		}
-		s.space()
-		if !s.take(':') {
-			return false
-		}
-		s.space()
-		value, ok := s.value()
-		if !ok {
-			return false
-		}
-		if !yield(key[1:len(key)-1], simple, value) {
-			return true
-		}
-		s.space()
-		if s.take('}') {
-			return s.end()
-		}
-		if !s.take(',') {
-			return false
-		}
-		s.space()
-	}
-}
-
-// end checks that nothing but space follows.
-func (s *scanner) end() bool {
-	s.space()
-	return s.pos == len(s.b)
-}
-
-// Kind is the kind of a JSON value, as a service description names it.
-type Kind string
-
-// The kinds. An integer is a number without a fraction, however it is written:
-// 2, 2.0 and 2e0 are the same.
-const (
-	Bool    Kind = "bool"
-	Integer Kind = "integer"
-	Number  Kind = "number"
-	String  Kind = "string"
-	Array   Kind = "array"
-	Object  Kind = "object"
-	Any     Kind = "any" // in descriptions only
-	Null    Kind = "null"
-	Invalid Kind = "" // no JSON value
-)
-
-// KindOf returns the kind of a value that is valid JSON; it only looks as far as
-// that takes.
-func KindOf(raw Raw) Kind {
-	s := scanner{b: raw}
-	s.space()
-	switch c := s.peek(); {
-	case c == '{':
-		return Object
-	case c == '[':
-		return Array
-	case c == '"':
-		return String
-	case c == 't', c == 'f':
-		return Bool
-	case c == 'n':
-		return Null
-	case c == '-', c >= '0' && c <= '9':
-		if integral(trim(raw)) {
-			return Integer
-		}
-		return Number
-	}
-	return Invalid
-}
-
-// Fits reports whether a value of kind k may stand where want is described.
-func (k Kind) Fits(want Kind) bool {
-	return k == want || want == Any || k == Integer && want == Number
-}
-
-func trim(raw []byte) []byte {
-	for len(raw) > 0 && white[raw[0]] {
-		raw = raw[1:]
-	}
-	for len(raw) > 0 && white[raw[len(raw)-1]] {
-		raw = raw[:len(raw)-1]
-	}
-	return raw
-}
-
-// Members walks over the members of an object in order, with their unescaped
-// names. It returns an error with code ParseFailed when raw is no JSON object;
-// yield may have been called before that is seen.
-func Members(raw Raw, yield func(key string, value Raw) bool) error {
-	s := scanner{b: raw}
-	if !s.members(func(key []byte, simple bool, value []byte) bool { return yield(unquote(key, simple), value) }) {
-		return abstract.Errorf(abstract.ParseFailed, "not a JSON object")
-	}
-	return nil
-}
-
-// Valid reports whether raw is exactly one JSON value.
-func Valid(raw Raw) bool {
-	s := scanner{b: raw}
-	s.space()
-	_, ok := s.value()
-	return ok && s.end()
-}
-
-// alias makes a string of bytes that are never changed: those of a received
-// frame. The string keeps the frame alive.
-func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-// unquote returns the string that is written between quotes.
-func unquote(b []byte, simple bool) string {
-	if simple || !escaped(b) && utf8.Valid(b) {
-		return alias(b)
-	}
-	return unescape(b)
-}
-
-func escaped(b []byte) bool {
-	for _, c := range b {
-		if c == '\\' {
-			return true
-		}
-	}
-	return false
 }

@@ -8,7 +8,7 @@ type ServiceRequest struct {
 	Header
 	Op       abstract.ServiceOp
 	Method   string
-	Host     *abstract.Host // nil where the operation needs none; a discovery's host is not looked at
+	Host     *abstract.Host // nil where the operation needs none; what a discovery carries is kept, and means nothing
 	Instance string         // "instance": the provider's own id; left out when empty
 	Hello    bool           // "hello":1 in a notice: the provider speaks HELLO; left out otherwise
 }

@@ -1,10 +1,34 @@
 package message
 
 import (
+	"bytes"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
+
+// alias makes a string of bytes that are never changed again, as a received
+// frame's are. The string keeps the frame in memory.
+func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// unquote returns the string that valid JSON text between quotes stands for. It
+// aliases b where the text is the string. plain says that this is known.
+func unquote(b []byte, plain bool) string {
+	if plain || bytes.IndexByte(b, '\\') < 0 && utf8.Valid(b) {
+		return alias(b)
+	}
+	return unescape(b)
+}
+
+// excerpt quotes the beginning of a text for an error.
+func excerpt(b []byte) string {
+	const most = 60
+	if len(b) <= most {
+		return strconv.Quote(string(b))
+	}
+	return strconv.Quote(string(b[:most])) + "..."
+}
 
 // unescape returns the string that valid JSON text stands for. What is no UTF-8,
 // and half a surrogate pair, become U+FFFD, as in encoding/json.
@@ -67,7 +91,7 @@ func appendString(dst []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if plain[c] {
+		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
 			i++
 			continue
 		}
@@ -97,123 +121,4 @@ func appendString(dst []byte, s string) []byte {
 		start = i
 	}
 	return append(append(dst, s[start:]...), '"')
-}
-
-// integer reads an integral number of 64 bits, however it is written: 2, 2.0 and
-// 20e-1 are the same. A larger one is not ok.
-func integer(b []byte) (v int64, ok bool) {
-	b = trim(b)
-	if len(b) == 0 || b[0] != '-' && (b[0] < '0' || b[0] > '9') {
-		return 0, false
-	}
-	if v, err := strconv.ParseInt(alias(b), 10, 64); err == nil {
-		return v, true
-	}
-	mantissa, exponent, ok := decimal(b)
-	if !ok {
-		return 0, false
-	}
-	if len(mantissa) == 0 {
-		return 0, true
-	}
-	if exponent < 0 || exponent > 19 || len(mantissa)+exponent > 19 {
-		return 0, false
-	}
-	text := make([]byte, 0, 24)
-	if b[0] == '-' {
-		text = append(text, '-')
-	}
-	text = append(text, mantissa...)
-	for range exponent {
-		text = append(text, '0')
-	}
-	v, err := strconv.ParseInt(alias(text), 10, 64)
-	return v, err == nil
-}
-
-// integral says whether a number has no fraction, whatever its size.
-func integral(b []byte) bool {
-	mantissa, exponent, ok := decimal(b)
-	return ok && (len(mantissa) == 0 || exponent >= 0)
-}
-
-// decimal splits a valid number into its significant digits, without zeros at
-// their ends, and the power of ten they are multiplied with. The digits alias b
-// or, when there is a point between them, are a copy.
-func decimal(b []byte) (digits []byte, exponent int, ok bool) {
-	if len(b) > 0 && b[0] == '-' {
-		b = b[1:]
-	}
-	end, point := len(b), -1
-	for i, c := range b {
-		if c == 'e' || c == 'E' {
-			end = i
-			break
-		}
-		if c == '.' {
-			point = i
-		}
-	}
-	if end < len(b) {
-		e, err := strconv.Atoi(alias(b[end+1:]))
-		if err != nil { // an exponent beyond all use: only zero is still integral
-			e = 1 << 30
-			if b[end+1] == '-' {
-				e = -e
-			}
-		}
-		exponent = e
-	}
-	digits = b[:end]
-	if point >= 0 {
-		exponent -= end - point - 1
-		digits = append(append(make([]byte, 0, end), b[:point]...), b[point+1:end]...)
-	}
-	for len(digits) > 0 && digits[0] == '0' {
-		digits = digits[1:]
-	}
-	for len(digits) > 0 && digits[len(digits)-1] == '0' {
-		digits = digits[:len(digits)-1]
-		exponent++
-	}
-	return digits, exponent, true
-}
-
-// plainIntegers returns valid JSON text in which every integral number of 64 bits
-// that is written with a fraction or an exponent is written without: 2.0 as 2. Go's
-// decoders take only those for integer types. The text itself is returned when
-// there is none.
-func plainIntegers(raw []byte) []byte {
-	var out []byte
-	kept := 0
-	s := scanner{b: raw}
-	for s.pos < len(raw) {
-		switch c := raw[s.pos]; {
-		case c == '"':
-			s.str()
-		case c == '-' || c >= '0' && c <= '9':
-			start := s.pos
-			s.number()
-			text := raw[start:s.pos]
-			if v, ok := integer(text); ok && !bareInteger(text) {
-				out = strconv.AppendInt(append(out, raw[kept:start]...), v, 10)
-				kept = s.pos
-			}
-		default:
-			s.pos++
-		}
-	}
-	if kept == 0 {
-		return raw
-	}
-	return append(out, raw[kept:]...)
-}
-
-func bareInteger(text []byte) bool {
-	for _, c := range text {
-		if c == '.' || c == 'e' || c == 'E' {
-			return false
-		}
-	}
-	return true
 }

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"bytes"
 	"encoding"
 	stdjson "encoding/json"
 	"errors"
@@ -15,69 +16,76 @@ import (
 )
 
 // Encode returns the JSON text of v as encoding/json writes it, but without
-// escaping HTML. A Raw stays as it is, when it is valid JSON. What cannot be
-// encoded is an error with code InvalidParams.
+// escaping HTML. A Raw that is valid JSON is returned as it is; a nil one is null.
+// What cannot be encoded is an error with code InvalidParams.
 func Encode(v any) (Raw, error) {
-	if raw, ok := v.(Raw); ok {
-		if !Valid(raw) {
-			return nil, abstract.Errorf(abstract.InvalidParams, "not valid JSON: %.60q", string(raw))
+	if raw, ok := v.(Raw); ok && raw != nil {
+		if Valid(raw) != nil {
+			return nil, abstract.Errorf(abstract.InvalidParams, "this is no JSON: %s", excerpt(raw))
 		}
 		return raw, nil
 	}
 	raw, err := json.MarshalWithOption(v, json.DisableHTMLEscape())
 	if err != nil {
-		return nil, &abstract.Error{Code: abstract.InvalidParams, Message: "the value cannot be written as JSON", Err: textOf(err)}
+		return nil, &abstract.Error{Code: abstract.InvalidParams, Message: "the value cannot be written as JSON", Err: textError(err.Error())}
 	}
 	return raw, nil
 }
 
-// EncodeResult is Encode for a call's result: nothing and a nil pointer are {}, a
-// nil slice is [] and a nil map {}, for existing programs take no null.
+// EncodeResult is Encode for a call's result, which existing programs do not take
+// as null: a nil slice is [], a nil []byte "", and everything else that Encode
+// makes null of is {}: nothing, a nil pointer, a nil map, a nil Raw.
 func EncodeResult(v any) (Raw, error) {
-	switch rv := reflect.ValueOf(v); rv.Kind() {
-	case reflect.Invalid:
-		return Raw("{}"), nil
-	case reflect.Slice:
-		if _, ok := v.(Raw); rv.IsNil() && !ok {
-			return Raw("[]"), nil
-		}
-		if rv.IsNil() {
-			return Raw("{}"), nil
-		}
-	case reflect.Map, reflect.Pointer, reflect.Interface:
-		if rv.IsNil() {
-			return Raw("{}"), nil
-		}
-	}
 	raw, err := Encode(v)
-	if err == nil && string(raw) == "null" {
-		return Raw("{}"), nil
+	if err != nil || string(trim(raw)) != "null" {
+		return raw, err
 	}
-	return raw, err
+	t := reflect.TypeOf(v)
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == nil, t.Kind() != reflect.Slice, t == reflect.TypeFor[Raw]():
+		return Raw(`{}`), nil
+	case t.Elem().Kind() == reflect.Uint8:
+		return Raw(`""`), nil
+	}
+	return Raw(`[]`), nil
 }
+
+func trim(raw []byte) []byte { return bytes.Trim(raw, " \t\r\n") }
 
 // exact are encoding/json's rules but for one: names match a struct's fields only
 // when they are the same, as everywhere in the protocol.
-var exact = jsonv2.JoinOptions(json.DefaultOptionsV1(), jsonv2.MatchCaseInsensitiveNames(false))
+var exact = jsonv2.JoinOptions(json.DefaultOptionsV1(), jsonv2.MatchCaseInsensitiveNames(false), json.ReportErrorsWithLegacySemantics(false))
 
-// lossless keeps numbers in untyped places as they are written, since a float64
-// cannot hold every 64-bit integer.
-var lossless = jsonv2.JoinOptions(exact, jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(d *jsontext.Decoder, v *any) error {
-	if d.PeekKind() != '0' {
-		return errors.ErrUnsupported // this function leaves other values to the next one
+// lossless makes a json.Number of every number in an untyped place, since a
+// float64 does not hold every 64-bit integer.
+var lossless = jsonv2.JoinOptions(exact, jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(untypedNumber)))
+
+func untypedNumber(d *jsontext.Decoder, v *any) error {
+	if d.PeekKind() != '0' || reflect.ValueOf(*v).Kind() == reflect.Pointer {
+		return errors.ErrUnsupported // then go-json goes on as without this function
 	}
 	text, err := d.ReadValue()
+	if plain, ok := plainInteger(text); ok {
+		text = plain
+	}
 	*v = stdjson.Number(text)
 	return err
-})))
+}
 
 // Decode reads JSON text into v, a non-nil pointer, as encoding/json does, but
-// names are case-sensitive, 2.0 is an integer, and a number in an untyped place
-// becomes a json.Number.
-// The error has the code InvalidParams; v may then be filled in part, so throw it
-// away.
+// names are case-sensitive, an integral number is an integer also where it is
+// written as 2.0 or 2e0, and a number in an untyped place becomes a json.Number.
+// Empty text is null. A *Raw gets the text as it is, sharing its memory; nothing
+// else of v shares raw's. An error has the code InvalidParams, and a message that
+// says where in the text; v may then be filled in part, so throw it away.
 func Decode(raw Raw, v any) error {
-	if p, ok := v.(*Raw); ok {
+	if len(raw) == 0 {
+		raw = Raw("null")
+	}
+	if p, ok := v.(*Raw); ok && p != nil {
 		*p = raw
 		return nil
 	}
@@ -86,25 +94,38 @@ func Decode(raw Raw, v any) error {
 		rules = lossless
 	}
 	err := jsonv2.Unmarshal(raw, v, rules)
-	if err != nil && Valid(raw) {
-		if plain := plainIntegers(raw); len(plain) != len(raw) {
-			err = jsonv2.Unmarshal(plain, v, rules)
+	if err == nil {
+		return nil
+	}
+	if Valid(raw) != nil {
+		return &abstract.Error{Code: abstract.InvalidParams, Message: "this is no JSON: " + excerpt(raw), Err: textError(err.Error())}
+	}
+	if plain, changed := plainIntegers(raw); changed {
+		// Once more, for those who write integers as 2.0; most never pay for it.
+		if err = jsonv2.Unmarshal(plain, v, rules); err == nil {
+			return nil
 		}
 	}
-	if err != nil {
-		return &abstract.Error{Code: abstract.InvalidParams, Message: "the JSON value does not fit", Err: textOf(err)}
+	return &abstract.Error{Code: abstract.InvalidParams, Message: misfit(err), Err: textError(err.Error())}
+}
+
+// misfit says which value does not fit, without words of Go.
+func misfit(err error) string {
+	var e *jsonv2.SemanticError
+	if !errors.As(err, &e) || e.JSONPointer == "" {
+		return "the value is not of the kind that is wanted"
 	}
-	return nil
+	return "the value at " + excerpt([]byte(e.JSONPointer)) + " is not of the kind that is wanted"
 }
 
 // textError carries the text of go-json's errors, whose types are its own affair.
 type textError string
 
+// Error returns the text.
 func (e textError) Error() string { return string(e) }
 
-func textOf(err error) error { return textError(err.Error()) }
-
-// untypedTypes remembers which types hold an interface somewhere.
+// untypedTypes remembers which types hold an interface somewhere; that never
+// changes.
 var untypedTypes sync.Map // reflect.Type -> bool
 
 func untyped(t reflect.Type) bool {

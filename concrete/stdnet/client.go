@@ -33,8 +33,9 @@ func (c *client) Connect(ctx context.Context) (abstract.BaseConnection, error) {
 		return nil, link.ConnectError(c.addr, err)
 	}
 	link.Tune(nc)
-	conn := link.New(c.cfg, newWire(nc, c.cfg.WriteTimeout), nil)
+	conn := link.NewReading(c.cfg, newWire(nc, c.cfg.WriteTimeout), nil)
 	conn.Open()
+	conn.Start() // what is sent from now on is written
 	go conn.Read(newSource(nc, clientBuffer))
 	return conn, nil
 }

@@ -53,7 +53,7 @@ func listenUnix(path string) (net.Listener, error) {
 // Adopt starts a connection with a reading goroutine of its own.
 func (d *driver) Adopt(s *link.Server, nc net.Conn) error {
 	w := newWire(nc, s.Config().WriteTimeout)
-	conn, ok := s.Admit(w)
+	conn, ok := s.AdmitReading(w)
 	if !ok {
 		_ = nc.Close()
 		return nil

@@ -40,9 +40,15 @@ func open(addr func(t testing.TB) string) transporttest.Open {
 }
 
 func TestTransportOverTCP(t *testing.T) {
-	transporttest.Run(t, open(func(testing.TB) string { return "127.0.0.1:0" }))
+	transporttest.Run(t, open(tcpAddr))
 }
 
 func TestTransportOverUnixSocket(t *testing.T) {
 	transporttest.Run(t, open(func(t testing.TB) string { return "unix:" + filepath.Join(t.TempDir(), "s") }))
 }
+
+func tcpAddr(testing.TB) string { return "127.0.0.1:0" }
+
+func TestIntegrity(t *testing.T) { transporttest.Integrity(t, open(tcpAddr)) }
+
+func TestCloseWhileWriting(t *testing.T) { transporttest.CloseWhileWriting(t, open(tcpAddr), 200) }

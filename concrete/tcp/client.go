@@ -62,7 +62,7 @@ func (w *wire) watch() error {
 	}
 	w.attach(np)
 	err = np.SetOnRequest(func(context.Context, netpoll.Connection) error { // is called at once for data that came before
-		w.take(np)
+		w.take()
 		return nil
 	})
 	if err != nil {

@@ -44,8 +44,8 @@ func newHub() (*hub, error) {
 	}
 	var err error
 	h.loop, err = netpoll.NewEventLoop(
-		func(ctx context.Context, np netpoll.Connection) error {
-			ctx.(*wire).take(np)
+		func(ctx context.Context, _ netpoll.Connection) error {
+			ctx.(*wire).take()
 			return nil
 		},
 		netpoll.WithOnPrepare(h.prepare),

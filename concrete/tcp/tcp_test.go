@@ -18,19 +18,41 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/cloudwego/netpoll.(*defaultPoll).Wait"))
 }
 
-func TestTransport(t *testing.T) {
-	transporttest.Run(t, func(t testing.TB, server, client abstract.TransportConfig) transporttest.Transport {
-		srv := tcp.NewServer("127.0.0.1:0", server)
-		require.NoError(t, srv.Listen())
-		addr := srv.Addr().String()
-		return transporttest.Transport{
-			Server: srv,
-			Client: tcp.NewClient(addr, client),
-			Dial: func(t testing.TB) net.Conn {
-				nc, err := net.Dial("tcp", addr)
-				require.NoError(t, err)
-				return nc
-			},
-		}
-	})
+func open(t testing.TB, server, client abstract.TransportConfig) transporttest.Transport {
+	srv := tcp.NewServer("127.0.0.1:0", server)
+	require.NoError(t, srv.Listen())
+	addr := srv.Addr().String()
+	return transporttest.Transport{
+		Server: srv,
+		Client: tcp.NewClient(addr, client),
+		Dial: func(t testing.TB) net.Conn {
+			nc, err := net.Dial("tcp", addr)
+			require.NoError(t, err)
+			return nc
+		},
+	}
+}
+
+func TestTransport(t *testing.T) { transporttest.Run(t, open) }
+
+func TestIntegrity(t *testing.T) { transporttest.Integrity(t, open) }
+
+func TestCloseWhileWriting(t *testing.T) { transporttest.CloseWhileWriting(t, open, 400) }
+
+func TestListenFailsOnATakenPort(t *testing.T) {
+	first := tcp.NewServer("127.0.0.1:0", settings())
+	require.NoError(t, first.Listen())
+	second := tcp.NewServer(first.Addr().String(), settings())
+	require.Error(t, second.Listen())
+	require.Nil(t, second.Addr())
+	for _, srv := range []abstract.BaseServer{first, second} {
+		require.NoError(t, srv.Shutdown(t.Context()))
+	}
+}
+
+func settings() abstract.TransportConfig {
+	return abstract.TransportConfig{
+		Protocol: transporttest.Protocol{},
+		OnOpen:   func(abstract.BaseConnection) abstract.Receiver { return nil },
+	}
 }

@@ -38,9 +38,17 @@ type wire struct {
 	fd   int
 	open bool               // fd is ours
 	np   netpoll.Connection // nil until netpoll watches fd
+
+	// reading guards netpoll's input buffer, which wants one reader. It is held
+	// for moments only: the poller waits for it.
+	reading sync.Mutex
+	input   netpoll.Reader // nil before netpoll watches fd, and after the end
 }
 
-var _ link.Wire = (*wire)(nil)
+var (
+	_ link.Wire   = (*wire)(nil)
+	_ link.Rester = (*wire)(nil)
+)
 
 // newWire takes the socket out of nc, which is closed.
 func newWire(nc net.Conn, timeout time.Duration) (*wire, error) {
@@ -155,9 +163,12 @@ func (w *wire) RemoteAddr() net.Addr { return w.remote }
 func (w *wire) attach(np netpoll.Connection) {
 	_ = np.SetWriteTimeout(w.timeout)
 	_ = np.AddCloseCallback(func(netpoll.Connection) error { // neither ever fails
-		w.gone(np)
+		w.gone()
 		return nil
 	})
+	w.reading.Lock()
+	w.input = np.Reader()
+	w.reading.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.np = np
@@ -165,28 +176,42 @@ func (w *wire) attach(np netpoll.Connection) {
 
 // take passes everything that was read on. It leaves nothing unread, or netpoll
 // would call again and again.
-func (w *wire) take(np netpoll.Connection) {
+func (w *wire) take() {
 	defer func() {
 		if v := recover(); v != nil {
 			w.conn.Close(fmt.Errorf("read: %v", v))
 		}
 	}()
-	r := np.Reader()
-	for n := r.Len(); n > 0; n = r.Len() {
-		p, err := r.Next(n)
+	w.reading.Lock()
+	defer w.reading.Unlock()
+	for w.input.Len() > 0 {
+		p, err := w.input.Next(w.input.Len())
 		if err != nil {
 			w.conn.ReadEnded(err)
 			return
 		}
 		w.conn.Receive(p)
-		_ = r.Release() // the bytes were copied
+		_ = w.input.Release() // the bytes were copied
+	}
+}
+
+// Rest gives the input buffer back. netpoll's Release does that when it is called
+// outside the poller's turn with this socket, so not when take calls it.
+func (w *wire) Rest() {
+	w.reading.Lock()
+	defer w.reading.Unlock()
+	if w.input != nil && w.input.Len() == 0 {
+		_ = w.input.Release() // never fails
 	}
 }
 
 // gone is netpoll's close callback: it runs before the one that closes fd, and not
 // at the same time as take.
-func (w *wire) gone(np netpoll.Connection) {
-	w.take(np)
+func (w *wire) gone() {
+	w.take()
+	w.reading.Lock()
+	w.input = nil
+	w.reading.Unlock()
 	w.mu.Lock()
 	w.open = false
 	w.mu.Unlock()

@@ -30,10 +30,18 @@ type Wire interface {
 	RemoteAddr() net.Addr
 }
 
+// Rester is a Wire that can give memory back while nothing is going on.
+type Rester interface {
+	// Rest is called by the worker when it ends, so perhaps at the same time as
+	// the next input arrives.
+	Rest()
+}
+
 // Conn is the BaseConnection of every transport.
 //
-// Its life: New, Open, Start, then Receive for all input and ReadEnded once; or,
-// for transports that read on a goroutine of their own, Read in place of Start.
+// Its life: New, Open, Start, then Receive for all input and ReadEnded once. A
+// transport that reads on a goroutine of its own calls Read there instead of the
+// latter two.
 type Conn struct {
 	cfg   *abstract.TransportConfig
 	wire  Wire
@@ -44,11 +52,13 @@ type Conn struct {
 	out outbox
 	in  inbound
 
+	delivering atomic.Pointer[worker] // the worker that waits, or has waited, for the Receiver
+
 	buf     Buffer       // belongs to the worker, or in Direct mode to the reader
 	stalled atomic.Int64 // when the incomplete frame in buf began, as time since born; 0: there is none
 	crowded atomic.Bool  // the last delivery was of several messages
-	direct  bool
-	failed  bool // of the worker: nothing more is decoded
+	direct  bool         // the reader calls the Receiver itself
+	failed  bool         // of the worker: nothing more is decoded
 
 	mu       sync.Mutex
 	closed   bool
@@ -59,12 +69,20 @@ type Conn struct {
 	lingers  atomic.Bool // everything is written, the peer's end is awaited
 }
 
-// New makes a connection over w. onEnd, which may be nil, is called after the
+// New makes a connection over w that is read by calls of Receive, whatever
+// cfg.Direct says; NewReading one that is read by Read. onEnd, which may be nil, is called after the
 // Receiver's OnClose, or in place of it when there is no Receiver.
 func New(cfg *abstract.TransportConfig, w Wire, onEnd func(*Conn)) *Conn {
 	c := &Conn{cfg: cfg, wire: w, onEnd: onEnd, born: time.Now(), done: make(chan struct{})}
 	c.out.limit = cfg.MaxQueued
 	c.out.corked = true
+	return c
+}
+
+// NewReading makes a connection over w whose transport will call Read.
+func NewReading(cfg *abstract.TransportConfig, w Wire, onEnd func(*Conn)) *Conn {
+	c := New(cfg, w, onEnd)
+	c.direct = cfg.Direct
 	return c
 }
 
@@ -81,9 +99,10 @@ func (c *Conn) Open() {
 	}
 }
 
-// Start begins to write and to deliver, and never blocks.
+// Start begins to write and to deliver, and never blocks. A second call changes
+// nothing.
 func (c *Conn) Start() {
-	if c.in.set(func(in *inbound) { in.started = true }) {
+	if c.in.set(func(in *inbound) { in.started = !c.direct }) {
 		go c.work()
 	}
 	if c.out.uncork() {

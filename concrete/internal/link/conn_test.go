@@ -406,7 +406,7 @@ func receive(t *testing.T, src pieces, direct bool) ([]uint64, error) {
 	s := &sink{closed: make(chan error, 1)}
 	cfg := testConfig(s)
 	cfg.Direct = direct
-	c := New(cfg, newFakeWire(), nil)
+	c := NewReading(cfg, newFakeWire(), nil)
 	c.Open()
 	c.Read(&src)
 	return s.got, wait(t, s.closed)

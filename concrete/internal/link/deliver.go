@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
@@ -12,9 +13,33 @@ import (
 // maxBatch bounds what the Receiver gets at once, and so the wait for the first answer.
 const maxBatch = 512
 
-type messages struct{ list []abstract.BaseMessage }
+// worker is one goroutine's turn at delivering. It has the turn until there is
+// nothing left to deliver, or until somebody calls Yield while it waits for the
+// Receiver: then another worker goes on where it stands.
+type worker struct {
+	list  []abstract.BaseMessage
+	state atomic.Uint32 // of the turn
+	// How far it is, for who goes on.
+	taken int   // bytes of the messages in list
+	err   error // what ended decoding after them
+}
 
-var messageLists = sync.Pool{New: func() any { return new(messages) }}
+// The states of a worker's turn.
+const (
+	turnOwn      = iota // it works
+	turnDelivers        // it waits for the Receiver, and may be passed over
+	turnPassed          // another worker has its turn
+)
+
+var workers = sync.Pool{New: func() any { return new(worker) }}
+
+func newWorker() *worker { return workers.Get().(*worker) }
+
+func (w *worker) free() {
+	w.state.Store(turnOwn)
+	w.taken, w.err = 0, nil
+	workers.Put(w)
+}
 
 // Receive takes received bytes, which it copies. It never blocks and calls no code
 // of the user: a worker does, which exists while there is work. More than
@@ -47,20 +72,26 @@ func (c *Conn) ReadEnded(err error) {
 	}
 }
 
-// work delivers until there is nothing left to deliver. There is one at a time.
-func (c *Conn) work() {
-	list := messageLists.Get().(*messages)
-	defer messageLists.Put(list)
+// work delivers until there is nothing left to deliver. There is one worker at a time.
+func (c *Conn) work() { c.loop(newWorker()) }
+
+func (c *Conn) loop(w *worker) {
+	defer w.free()
 	for {
 		t, chunk, eof := c.in.next()
 		switch t {
 		case taskNone:
+			if r, ok := c.wire.(Rester); ok {
+				r.Rest()
+			}
 			return
 		case taskBytes:
 			if !c.failed {
 				c.buf.adopt(chunk)
 			}
-			c.drain(list)
+			if !c.drain(w) {
+				return
+			}
 		case taskEOF:
 			c.peerEnded(eof)
 		case taskClose:
@@ -68,6 +99,27 @@ func (c *Conn) work() {
 			return
 		}
 	}
+}
+
+// Yield gives the turn of the worker that waits for the Receiver to another one.
+func (c *Conn) Yield() {
+	w := c.delivering.Load()
+	if w == nil {
+		return
+	}
+	taken, err := w.taken, w.err
+	if !w.state.CompareAndSwap(turnDelivers, turnPassed) {
+		return
+	}
+	next := newWorker()
+	next.taken, next.err = taken, err
+	go func() {
+		if c.resume(next) {
+			c.loop(next)
+		} else {
+			next.free()
+		}
+	}()
 }
 
 // peerEnded closes after the peer's end. A peer that only closed its half still
@@ -82,55 +134,80 @@ func (c *Conn) peerEnded(err error) {
 }
 
 // drain delivers the complete frames in the buffer, and flushes what the Receiver
-// queued while it took them.
-func (c *Conn) drain(list *messages) {
-	defer c.recovered()
+// queued while it took them. It returns false when the turn has been passed on.
+func (c *Conn) drain(w *worker) (mine bool) {
+	defer c.recovered(w, &mine)
 	took := false
 	for !c.failed {
-		before := c.buf.Len()
-		err := c.decode(list)
-		n := len(list.list)
-		if n > 0 {
+		c.decode(w)
+		if n := len(w.list); n > 0 {
 			took = true
 			if crowded := n > 1; crowded != c.crowded.Load() {
 				c.crowded.Store(crowded)
 			}
-			c.deliver(list)
-			c.Flush()
+			if !c.deliver(w) {
+				return false
+			}
 		}
-		c.in.release(before - c.buf.Len())
-		if err != nil {
-			c.reject(err)
-			return
-		}
-		if n < maxBatch {
+		if !c.delivered(w) {
 			break
 		}
 	}
 	c.note(took)
+	return true
 }
 
-// decode fills list with at most maxBatch messages.
-func (c *Conn) decode(list *messages) error {
-	list.list = list.list[:0]
-	for c.buf.Len() > 0 && len(list.list) < maxBatch {
+// resume goes on after a delivery that was passed over.
+func (c *Conn) resume(w *worker) (mine bool) {
+	defer c.recovered(w, &mine)
+	c.delivered(w)
+	return c.drain(w)
+}
+
+// decode fills the worker's list with at most maxBatch messages.
+func (c *Conn) decode(w *worker) {
+	w.list, w.err = w.list[:0], nil
+	before := c.buf.Len()
+	for c.buf.Len() > 0 && len(w.list) < maxBatch {
 		m, ok, err := c.cfg.Protocol.Decode(&c.buf)
-		if err != nil {
-			return err
+		if err != nil || !ok {
+			w.err = err
+			break
 		}
-		if !ok {
-			return nil
-		}
-		list.list = append(list.list, m)
+		w.list = append(w.list, m)
 	}
-	return nil
+	w.taken = before - c.buf.Len()
 }
 
-func (c *Conn) deliver(list *messages) {
-	defer clear(list.list) // the list outlives the messages
-	if c.recv != nil {
-		c.recv.OnMessages(list.list)
+// deliver hands the list to the Receiver. It returns false when the turn was
+// passed on meanwhile: nothing of the connection may then be touched.
+func (c *Conn) deliver(w *worker) (mine bool) {
+	defer clear(w.list) // it outlives the messages
+	if c.recv == nil {
+		return true
 	}
+	if c.direct {
+		c.recv.OnMessages(w.list)
+		return true
+	}
+	w.state.Store(turnDelivers)
+	c.delivering.Store(w)
+	c.recv.OnMessages(w.list)
+	return w.state.CompareAndSwap(turnDelivers, turnOwn)
+}
+
+// delivered does what follows a delivery, and returns whether there may be more
+// to decode.
+func (c *Conn) delivered(w *worker) (more bool) {
+	if w.taken > 0 {
+		c.Flush()
+		c.in.release(w.taken)
+	}
+	if w.err != nil {
+		c.reject(w.err)
+		return false
+	}
+	return len(w.list) == maxBatch
 }
 
 // note remembers since when an incomplete frame waits.
@@ -176,11 +253,16 @@ func (c *Conn) fail() {
 }
 
 // recovered ends the connection when the Receiver, or the protocol, panics.
-func (c *Conn) recovered() {
-	if v := recover(); v != nil {
-		c.fail()
-		c.panicked(v)
+func (c *Conn) recovered(w *worker, mine *bool) {
+	v := recover()
+	if v == nil {
+		return
 	}
+	*mine = w.state.Swap(turnOwn) != turnPassed
+	if *mine {
+		c.fail()
+	}
+	c.panicked(v)
 }
 
 // finish tells the Receiver that the connection is gone.
@@ -215,11 +297,11 @@ type Source interface {
 // it calls the Receiver itself, else it stops reading while more than half of
 // MaxInbound waits, so that the peer is held up and not cut off.
 func (c *Conn) Read(src Source) {
-	if c.cfg.Direct {
+	c.Start()
+	if c.direct {
 		c.readDirect(src)
 		return
 	}
-	c.Start()
 	for {
 		p, err := src.Next()
 		if len(p) > 0 {
@@ -234,10 +316,6 @@ func (c *Conn) Read(src Source) {
 }
 
 func (c *Conn) readDirect(src Source) {
-	c.direct = true
-	if c.out.uncork() {
-		go c.write(newBatch())
-	}
 	err := lost("read", c.directLoop(src))
 	c.in.set(func(in *inbound) { in.eof = err })
 	c.peerEnded(err)
@@ -245,8 +323,8 @@ func (c *Conn) readDirect(src Source) {
 }
 
 func (c *Conn) directLoop(src Source) error {
-	list := messageLists.Get().(*messages)
-	defer messageLists.Put(list)
+	w := newWorker()
+	defer w.free()
 	for {
 		p, err := src.Next()
 		if len(p) > 0 && !c.failed && !c.lingers.Load() {
@@ -254,7 +332,7 @@ func (c *Conn) directLoop(src Source) error {
 				return errInboundFull(c.cfg.MaxInbound)
 			}
 			c.buf.Feed(p)
-			c.drain(list)
+			c.drain(w)
 		}
 		if err != nil {
 			return err

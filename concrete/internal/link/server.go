@@ -17,9 +17,9 @@ var _ abstract.BaseServer = (*Server)(nil)
 type Driver interface {
 	// Listen binds the address.
 	Listen() (net.Listener, error)
-	// Adopt makes a connection of nc: it takes nc over, calls s.Admit, and closes
-	// nc when that refuses. It must not block. An error is treated like that of
-	// an Accept: it is short of something, as a rule.
+	// Adopt makes a connection of nc: it takes nc over, calls s.Admit or
+	// s.AdmitReading, and closes nc when that refuses. It must not block. An error
+	// is treated like that of an Accept: something is short, as a rule.
 	Adopt(s *Server, nc net.Conn) error
 }
 
@@ -112,14 +112,22 @@ func (s *Server) pause(d time.Duration) {
 // Admit makes the connection of w, and reports false when there are too many or
 // the server is shut down. OnOpen has not been called yet.
 func (s *Server) Admit(w Wire) (*Conn, bool) {
-	c := New(s.cfg, w, s.conns.remove)
+	return s.admit(New(s.cfg, w, s.conns.remove))
+}
+
+// AdmitReading is Admit for a connection that will be read by Read.
+func (s *Server) AdmitReading(w Wire) (*Conn, bool) {
+	return s.admit(NewReading(s.cfg, w, s.conns.remove))
+}
+
+func (s *Server) admit(c *Conn) (*Conn, bool) {
 	ok, full := s.conns.add(c)
 	s.mu.Lock()
 	first := full && !s.full
 	s.full = full
 	s.mu.Unlock()
 	if first {
-		s.cfg.Logger.Warn("too many connections, refusing more", "max", s.cfg.MaxConns, "peer", addrString(w.RemoteAddr()))
+		s.cfg.Logger.Warn("too many connections, refusing more", "max", s.cfg.MaxConns, "peer", addrString(c.RemoteAddr()))
 	}
 	return c, ok
 }

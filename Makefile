@@ -1,0 +1,46 @@
+# What a contributor runs before a commit is "make check". .ci/run does more.
+
+# The one place where the linters' version is said; .ci/golangci-lint reads it.
+GOLANGCI_VERSION := v2.15.0
+
+FUZZTIME ?= 30s
+DIR ?=
+
+.PHONY: check test race long fuzz lint fmt vet cross build demo clean
+
+check: fmt vet lint race ## gofmt, vet, linters, tests with -race, a short fuzz
+	.ci/fuzz 5s
+
+test: ## what the README says
+	go test ./...
+
+race:
+	go test -race ./...
+
+long: ## the full forms of tests that are short by default
+	TREFOIL_LONG=1 go test -count=1 -timeout=60m ./...
+
+fuzz: ## every fuzz target, FUZZTIME each
+	.ci/fuzz $(FUZZTIME)
+
+lint:
+	.ci/golangci-lint run ./...
+
+fmt: ## fails when a file is not formatted
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "run gofmt -w on:" $$files >&2; exit 1; fi
+
+vet:
+	go vet ./...
+
+cross: ## do the other systems build, tests included
+	GOOS=windows go vet ./...
+	GOOS=darwin go vet ./...
+
+build: ## bin/trefoil
+	go build -trimpath -o bin/trefoil ./cmd/trefoil
+
+demo: ## counts the words of DIR (default: the Go tree) on three providers, one of which is killed
+	go run ./cmd/trefoil demo $(DIR)
+
+clean: ## keeps the linters in bin/
+	rm -f bin/trefoil *.test *.prof *.out

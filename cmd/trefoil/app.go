@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1 // what was asked for did not work
+	exitUsage  = 2 // what was asked for makes no sense
+)
+
+// app is one run of the program: its streams, and how far it got.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	started        bool // the command line was understood
+}
+
+// run runs the program with args (without its name) and returns its exit status.
+// The end of ctx is what an interrupt is: a server drains, everything else stops.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := a.root()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var usage *usageError
+	if !a.started || errors.As(err, &usage) {
+		a.complain(cmd, fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
+		return exitUsage
+	}
+	var drained *drainError
+	if ctx.Err() != nil && !errors.As(err, &drained) {
+		err = errors.New("interrupted") // whatever that made fail
+	}
+	a.complain(cmd, err)
+	return exitFailed
+}
+
+// complain writes an error in one line.
+func (a *app) complain(cmd *cobra.Command, err error) {
+	fmt.Fprintf(a.stderr, "%s: %s\n", cmd.CommandPath(), oneLine(err.Error()))
+}
+
+// usageError is what the user can put right on the command line.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// oneLine makes one line of text that may come from a peer: without line breaks
+// and without what steers a terminal.
+func oneLine(s string) string {
+	return printable(strings.Join(strings.Fields(s), " "))
+}
+
+// printable replaces the control characters in s.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "trefoil",
+		Short:         "Remote calls, topics and service discovery over JSON frames",
+		Long:          "Trefoil is one small middleware: remote calls, topics and service discovery over\nJSON messages in length-value frames. Start with 'trefoil broker', or see it all\nat work with 'trefoil demo'.",
+		SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.AddCommand(
+		a.brokerCommand(), a.provideCommand(), a.callCommand(), a.discoverCommand(),
+		a.topicCommand(), a.pubCommand(), a.subCommand(),
+		a.demoCommand(), a.demoProviderCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+// action is what a command does once its flags are read and checked.
+type action func(ctx context.Context, s *settings, args []string) error
+
+// command makes a command with the flags that the table has for it.
+func (a *app) command(c cobra.Command, do action) *cobra.Command {
+	s := &settings{}
+	c.DisableFlagsInUseLine = true
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := s.check(); err != nil {
+			return err
+		}
+		a.started = true
+		return do(c.Context(), s, args)
+	}
+	addFlags(&c, s)
+	return &c
+}

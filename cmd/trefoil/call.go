@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"trefoil/abstract"
+	"trefoil/client"
+)
+
+func (a *app) callCommand() *cobra.Command {
+	c := a.command(cobra.Command{
+		Use:   "call METHOD [JSON] [flags]",
+		Short: "Call a method and print its result",
+		Long: "Call a method with JSON, an object, as its parameters ({} when left out), and\n" +
+			"print the result as JSON. The broker says who provides the method; with --direct\n" +
+			"a server is called without asking, which is also the way to a broker's own methods.",
+		Example: "  trefoil call math.add '{\"num1\":1,\"num2\":2}'",
+		Args:    cobra.RangeArgs(1, 2),
+	}, a.call)
+	c.MarkFlagsMutuallyExclusive("broker", "direct")
+	return c
+}
+
+// callOutput is the outcome of a call for programs.
+type callOutput struct {
+	Method   string          `json:"method"`
+	Mode     string          `json:"mode"`
+	Result   json.RawMessage `json:"result,omitempty"`
+	Instance string          `json:"instance,omitempty"` // who answered; not known in sync mode
+	Attempts int             `json:"attempts,omitempty"` // not known in sync mode
+	Ms       float64         `json:"ms"`
+	Error    *errorOutput    `json:"error,omitempty"`
+}
+
+// errorOutput is an error for programs.
+type errorOutput struct {
+	RCode    abstract.RCode  `json:"rcode"`
+	Code     string          `json:"code"` // the rcode in words
+	Message  string          `json:"message"`
+	Details  json.RawMessage `json:"details,omitempty"`
+	Instance string          `json:"instance,omitempty"`
+	Attempts int             `json:"attempts,omitempty"`
+	Sent     string          `json:"sent"` // whether the request left: no, yes or unknown
+}
+
+func newErrorOutput(err error) *errorOutput {
+	out := &errorOutput{RCode: abstract.CodeOf(err), Message: err.Error(), Sent: abstract.SentNo.String()}
+	var e *abstract.Error
+	if errors.As(err, &e) {
+		out.Details, out.Instance, out.Attempts, out.Sent = e.Details, e.Instance, e.Attempts, e.Sent.String()
+	}
+	out.Code = out.RCode.String()
+	return out
+}
+
+func (a *app) call(ctx context.Context, s *settings, args []string) error {
+	if err := positive("timeout", s.timeout); err != nil {
+		return err
+	}
+	params, err := parameters(args[1:])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	begun := time.Now()
+	reply, err := a.callOnce(ctx, s, args[0], params)
+	out := callOutput{
+		Method: args[0], Mode: s.mode, Result: reply.Raw, Instance: reply.Instance, Attempts: reply.Attempts,
+		Ms: float64(time.Since(begun).Microseconds()) / 1000,
+	}
+	if err != nil {
+		if s.json {
+			out.Error = newErrorOutput(err)
+			return errors.Join(err, writeJSON(a.stdout, out))
+		}
+		return err
+	}
+	return a.say(s, out, "%s", reply.Raw)
+}
+
+// parameters reads the JSON argument.
+func parameters(args []string) (json.RawMessage, error) {
+	if len(args) == 0 {
+		return json.RawMessage("{}"), nil
+	}
+	text := bytes.TrimSpace([]byte(args[0]))
+	if !json.Valid(text) {
+		return nil, usagef("the parameters are not valid JSON: %q", args[0])
+	}
+	if text[0] != '{' {
+		return nil, usagef("the parameters must be a JSON object such as {\"name\":1}, not %s", text)
+	}
+	return text, nil
+}
+
+// callOnce connects, calls and disconnects.
+func (a *app) callOnce(ctx context.Context, s *settings, method string, params json.RawMessage) (client.Reply, error) {
+	calls, end, err := a.caller(ctx, s)
+	if err != nil {
+		return client.Reply{}, err
+	}
+	defer end()
+	opts := []client.CallOption{client.Timeout(s.timeout)}
+	if s.idempotent {
+		opts = append(opts, client.Idempotent())
+	}
+	reply, err := callIn(ctx, s.mode, calls, method, params, opts)
+	return reply, methodError(method, err)
+}
+
+// caller makes a client of the server or the broker that the flags name.
+func (a *app) caller(ctx context.Context, s *settings) (calls *client.RpcClient, end func(), err error) {
+	if s.direct != "" {
+		calls, err = client.DialRpc(ctx, s.direct, a.clientOptions(s)...)
+		if err != nil {
+			return nil, nil, &plainError{fmt.Sprintf("no server at %s (%v); check the address given with --direct", s.direct, rootCause(err)), err}
+		}
+		return calls, func() { _ = calls.Close() }, nil
+	}
+	conn, err := a.dial(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	calls = client.NewRpcClient(client.NewDiscoveryClient(conn), a.clientOptions(s)...)
+	return calls, func() { _, _ = calls.Close(), conn.Close() }, nil
+}
+
+// callIn calls in one of the three modes.
+func callIn(ctx context.Context, mode string, calls *client.RpcClient, method string, params any, opts []client.CallOption) (client.Reply, error) {
+	switch mode {
+	case "future":
+		return calls.CallFuture(ctx, method, params, opts...).Reply(ctx)
+	case "callback":
+		type outcome struct {
+			reply client.Reply
+			err   error
+		}
+		ended := make(chan outcome, 1)
+		calls.CallFunc(ctx, method, params, func(r client.Reply, err error) { ended <- outcome{r, err} }, opts...)
+		out := <-ended // it comes at the deadline at the latest
+		return out.reply, out.err
+	default:
+		var raw json.RawMessage
+		err := calls.Call(ctx, method, params, &raw, opts...)
+		return client.Reply{Raw: raw}, err
+	}
+}

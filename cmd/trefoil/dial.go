@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"trefoil/abstract"
+	"trefoil/client"
+)
+
+// dial connects to the broker that the flags name.
+func (a *app) dial(ctx context.Context, s *settings, opts ...client.Option) (*client.Conn, error) {
+	addr := s.brokerAddr()
+	conn, err := client.Dial(ctx, addr, append(a.clientOptions(s), opts...)...)
+	if err != nil {
+		return nil, &plainError{fmt.Sprintf("no broker at %s (%v); start one with 'trefoil broker' or name it with --broker", addr, rootCause(err)), err}
+	}
+	return conn, nil
+}
+
+// dialForLong is for commands that outlive a connection: they tell when it goes
+// and when it is back.
+func (a *app) dialForLong(ctx context.Context, s *settings) (conn *client.Conn, end func(), err error) {
+	log, addr := a.logger(s), s.brokerAddr()
+	var ending atomic.Bool
+	conn, err = a.dial(ctx, s,
+		client.OnConnected(func() { log.Info("connected to the broker", "peer", addr) }),
+		client.OnDisconnected(func(err error) {
+			if !ending.Load() {
+				log.Warn("lost the broker, connecting again", "peer", addr, "err", err)
+			}
+		}),
+	)
+	return conn, func() { ending.Store(true); _ = conn.Close() }, err
+}
+
+func (a *app) clientOptions(s *settings) []client.Option {
+	return []client.Option{client.WithLogger(a.logger(s)), client.WithTimeout(s.timeout), client.WithConnectTimeout(s.timeout)}
+}
+
+// plainError says in a user's words what an error means here.
+type plainError struct {
+	text string
+	err  error
+}
+
+func (e *plainError) Error() string { return e.text }
+func (e *plainError) Unwrap() error { return e.err }
+
+// rootCause is what the system said, without what our layers said about it.
+func rootCause(err error) error {
+	for {
+		var e *abstract.Error
+		if !errors.As(err, &e) || e.Err == nil {
+			return err
+		}
+		err = e.Err
+	}
+}
+
+// topicError says what to do about a topic that is not there.
+func topicError(topic string, err error) error {
+	if errors.Is(err, abstract.ErrTopicNotFound) {
+		return &plainError{fmt.Sprintf("there is no topic %q; create it with 'trefoil topic create %s'", topic, topic), err}
+	}
+	return err
+}
+
+// methodError says what to do about a method that nobody provides.
+func methodError(method string, err error) error {
+	var e *abstract.Error
+	if errors.As(err, &e) && e.Code == abstract.ServiceNotFound && !e.FromPeer {
+		return &plainError{nobodyProvides(method), err}
+	}
+	return err
+}
+
+func nobodyProvides(method string) string {
+	return fmt.Sprintf("nobody provides %s now; start a provider, or wait for one with 'trefoil discover %s --watch'", method, method)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"trefoil/abstract"
+	"trefoil/client"
+	"trefoil/server"
+)
+
+// maxWaitingRequests is how many requests may wait for a command to be free.
+const maxWaitingRequests = 4096
+
+func (a *app) provideCommand() *cobra.Command {
+	c := a.command(cobra.Command{
+		Use:   "provide METHOD --exec CMD [flags]",
+		Short: "Provide a method whose requests a shell command handles",
+		Long: "Provide a method. Every request runs CMD with 'sh -c' in a process group of its\n" +
+			"own, which is killed at the deadline. The parameters, one line of JSON, are its\n" +
+			"standard input. What it prints is the result: JSON as it is, other text as a\n" +
+			"string, nothing as {}. When it exits with another status than 0, the call fails\n" +
+			"with rcode 9 and the last line of its standard error. The line 'providing METHOD\n" +
+			"on ADDR' on standard output says that the method is registered.",
+		Example: "  trefoil provide text.upper --exec \"jq '.text | ascii_upcase'\"",
+		Args:    cobra.ExactArgs(1),
+	}, a.provide)
+	_ = c.MarkFlagRequired("exec")
+	return c
+}
+
+func (a *app) provide(ctx context.Context, s *settings, args []string) error {
+	opts, err := s.providerOptions()
+	if err != nil {
+		return err
+	}
+	log := a.logger(s)
+	commands := newCommands(s.exec, s.timeout, s.maxOutput, log)
+	defer commands.stop()
+
+	conn, end, err := a.dialForLong(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer end()
+	srv := server.NewRpcServer(s.listen, append(opts, server.WithLogger(log), server.WithRegistry(client.NewRegistryClient(conn)))...)
+	if err := srv.HandleFunc(server.Description{Method: args[0], Result: "any"}, commands.handle); err != nil {
+		return &usageError{err.Error()}
+	}
+	return a.serveMethod(ctx, s, srv, args[0])
+}
+
+// providerOptions reads the flags of a provider.
+func (s *settings) providerOptions() ([]server.Option, error) {
+	if strings.TrimSpace(s.exec) == "" {
+		return nil, usagef("--exec needs the command that handles a request")
+	}
+	if err := positive("timeout", s.timeout); err != nil {
+		return nil, err
+	}
+	if err := positive("parallel", s.parallel); err != nil {
+		return nil, err
+	}
+	if err := positive("max-output", s.maxOutput); err != nil {
+		return nil, err
+	}
+	opts := []server.Option{server.WithHandlers(s.parallel, maxWaitingRequests)}
+	if s.advertise != "" {
+		host, err := abstract.ParseHost(s.advertise)
+		if err != nil {
+			return nil, usagef("--advertise %q is not an address; give it as host:port", s.advertise)
+		}
+		return append(opts, server.WithAdvertise(host)), nil
+	}
+	host, _, err := net.SplitHostPort(s.listen)
+	if err != nil {
+		return nil, usagef("--listen %q cannot be registered; give host:port, or name an address with --advertise", s.listen)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return nil, usagef("--listen %s says nothing about where callers find it; name their address with --advertise", s.listen)
+	}
+	return opts, nil
+}
+
+// serveMethod registers and serves until ctx ends.
+func (a *app) serveMethod(ctx context.Context, s *settings, srv *server.RpcServer, method string) error {
+	if err := srv.Listen(); err != nil {
+		return fmt.Errorf("%w; choose another address with --listen", err)
+	}
+	return a.serve(ctx, s, srv, func(ctx context.Context) error {
+		announcing, cancel := context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+		if err := srv.Announce(announcing); err != nil {
+			return err
+		}
+		addr := dialable(srv.Addr())
+		return a.say(s, listening{Event: "providing", Addr: addr, Method: method, Broker: s.brokerAddr()}, "providing %s on %s", method, addr)
+	})
+}

@@ -1,0 +1,193 @@
+package message
+
+import (
+	"math"
+	"strconv"
+	"time"
+
+	"trefoil/abstract"
+)
+
+// envelope reads one body. Its field readers note the first thing that is wrong
+// in head.fault and go on.
+type envelope struct {
+	cfg  Config
+	head Header
+	body []byte
+}
+
+// longestName bounds what is looked at of a member's name: the longest one we
+// know with each of its letters escaped is shorter.
+const longestName = 64
+
+// collect scans the body and puts the values of the members named into values,
+// the last where a name is repeated; nil where there is none. It returns false
+// when the body is no JSON object.
+func (e *envelope) collect(values [][]byte, names ...string) bool {
+	s := scanner{b: e.body}
+	if !s.collect(values, names) {
+		return false
+	}
+	if s.deepest > e.cfg.MaxDepth {
+		e.fail(abstract.InvalidMessage, "the body is nested deeper than "+strconv.Itoa(e.cfg.MaxDepth)+" levels")
+	}
+	return true
+}
+
+func (s *scanner) collect(values [][]byte, names []string) bool {
+	return s.members(func(m member) bool {
+		if len(m.name) > longestName {
+			return true
+		}
+		name := unquote(m.name, m.plain)
+		for i, n := range names {
+			if n == name {
+				values[i] = m.value
+				break
+			}
+		}
+		return true
+	})
+}
+
+// fail notes what is wrong, if it is the first thing.
+func (e *envelope) fail(code abstract.RCode, text string) {
+	if e.head.fault == nil {
+		e.head.fault = &abstract.Error{Code: code, Message: text}
+	}
+}
+
+// rcode reads the return code that every response has.
+func (e *envelope) rcode(raw []byte) abstract.RCode {
+	v, ok := small(raw)
+	if !ok {
+		e.fail(abstract.InvalidMessage, `a response needs an "rcode" that is an integer of 32 bits`)
+	}
+	return abstract.RCode(v)
+}
+
+// small reads an integer of 32 bits.
+func small(raw []byte) (int32, bool) {
+	v, ok := integer(raw)
+	if !ok || v != int64(int32(v)) {
+		return 0, false
+	}
+	return int32(v), true
+}
+
+// longestMs is the longest time in milliseconds that a time.Duration holds.
+const longestMs = int64(math.MaxInt64 / time.Millisecond)
+
+// count reads an integer from 0 up; none is 0, and more than most counts as most.
+func (e *envelope) count(raw []byte, name string, most int64) int64 {
+	if raw == nil {
+		return 0
+	}
+	v, ok := integer(raw)
+	if !ok || v < 0 {
+		e.fail(abstract.InvalidMessage, `"`+name+`" must be an integer from 0 up, of 64 bits at most`)
+		return 0
+	}
+	return min(v, most)
+}
+
+// text reads a string that must be there, of at most limit bytes.
+func (e *envelope) text(raw []byte, name string, limit int) string {
+	if len(raw) == 0 || raw[0] != '"' {
+		e.fail(abstract.InvalidMessage, `"`+name+`" must be there, and a string`)
+		return ""
+	}
+	inner := raw[1 : len(raw)-1]
+	if len(inner) <= 6*limit { // else it is too long even when all of it is escaped
+		if s := unquote(inner, false); len(s) <= limit {
+			return s
+		}
+	}
+	e.fail(abstract.InvalidMessage, `"`+name+`" is longer than `+strconv.Itoa(limit)+` bytes`)
+	return ""
+}
+
+// optional reads a string that may be missing.
+func (e *envelope) optional(raw []byte, name string, limit int) string {
+	if raw == nil {
+		return ""
+	}
+	return e.text(raw, name, limit)
+}
+
+// flag reads 1 or true; everything else is false.
+func flag(raw []byte) bool {
+	v, ok := integer(raw)
+	return ok && v == 1 || string(raw) == "true"
+}
+
+const (
+	maxWords = 64 << 10 // bytes of an error in words
+	maxName  = 256      // bytes of an instance's or an agent's name
+	maxHost  = 253      // bytes of a host's name: the longest that DNS knows
+)
+
+// host reads an object that says where a provider listens.
+func (e *envelope) host(raw []byte) (h ProviderHost, ok bool) {
+	h = e.anyHost(raw)
+	if h.IP == "" {
+		e.fail(abstract.InvalidMessage, `the "ip" of a host must not be empty`)
+	}
+	if h.Port == 0 {
+		e.fail(abstract.InvalidMessage, `the "port" of a host must be an integer from 1 to 65535`)
+	}
+	return h, e.head.fault == nil
+}
+
+// anyHost is host, but an empty ip and a port of 0 will do: some existing program
+// sends these in its discoveries.
+func (e *envelope) anyHost(raw []byte) (h ProviderHost) {
+	var v [4][]byte
+	s := scanner{b: raw}
+	if !s.collect(v[:], []string{"ip", "port", "instance", "hello"}) {
+		e.fail(abstract.InvalidMessage, `a "host" must be there, and an object with "ip" and "port"`)
+		return h
+	}
+	h.IP = e.text(v[0], "ip", maxHost)
+	port, ok := integer(v[1])
+	if !ok || port < 0 || port > math.MaxUint16 {
+		e.fail(abstract.InvalidMessage, `the "port" of a host must be an integer from 1 to 65535`)
+		return h
+	}
+	h.Port = int(port)
+	h.Instance, h.Hello = e.optional(v[2], "instance", maxName), flag(v[3])
+	return h
+}
+
+// harmless reads a discovery's host, of which nothing is wanted and nothing can
+// be wrong; nil when it makes no sense.
+func (e *envelope) harmless(raw []byte) *abstract.Host {
+	aside := envelope{cfg: e.cfg}
+	if h := aside.anyHost(raw); aside.head.fault == nil {
+		return &h.Host
+	}
+	return nil
+}
+
+// hosts reads the array of a discovery's answer. It ends at the first wrong one,
+// so that rubbish takes no more memory than it has bytes.
+func (e *envelope) hosts(raw []byte) []ProviderHost {
+	if KindOf(raw) != Array {
+		e.fail(abstract.InvalidMessage, `the answer of a discovery needs a "host" that is an array`)
+		return nil
+	}
+	var list []ProviderHost
+	s := scanner{b: raw} // that it is valid has been seen with the body
+	for i := skipSpace(raw, 1); raw[i] != ']'; {
+		end := s.skip(i)
+		h, ok := e.host(raw[i:end])
+		if !ok {
+			return nil
+		}
+		list = append(list, h)
+		if i = skipSpace(raw, end); raw[i] == ',' {
+			i = skipSpace(raw, i+1)
+		}
+	}
+	return list
+}

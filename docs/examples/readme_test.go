@@ -1,0 +1,84 @@
+package examples_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var goBlock = regexp.MustCompile("(?s)```go\n(.*?)```")
+
+// readmePrograms returns README's Go blocks: the server and the client.
+func readmePrograms(t *testing.T) (server, client string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	blocks := goBlock.FindAllStringSubmatch(string(text), -1)
+	require.Len(t, blocks, 2, "README shows one server and one client")
+	return blocks[0][1], blocks[1][1]
+}
+
+// readmeAddr is where README's server listens. The test lets it take a free port.
+const readmeAddr = `"127.0.0.1:7700"`
+
+func TestReadmeProgramsAreShort(t *testing.T) {
+	server, client := readmePrograms(t)
+	assert.Less(t, strings.Count(server+client, "\n"), 40)
+}
+
+func TestReadmeProgramsRunAsPasted(t *testing.T) {
+	server, client := readmePrograms(t)
+	require.Contains(t, server, readmeAddr)
+	require.Contains(t, client, readmeAddr)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+
+	addr := startReadmeServer(ctx, t, paste(t, strings.Replace(server, readmeAddr, `"127.0.0.1:0"`, 1)))
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, paste(t, strings.Replace(client, readmeAddr, `"`+addr+`"`, 1)))
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	assert.Equal(t, "50 <nil>\n", string(out))
+}
+
+// paste builds a program that somebody copied out of README.
+func paste(t *testing.T, program string) (binary string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "main.go")
+	require.NoError(t, os.WriteFile(file, []byte(program), 0o600))
+	return build(t, file)
+}
+
+var started = regexp.MustCompile(`server started.*addr=(\S+)`)
+
+// startReadmeServer runs the server until the test's end, and returns the address
+// that its log names.
+func startReadmeServer(ctx context.Context, t *testing.T, binary string) (addr string) {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, binary)
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		if m := started.FindStringSubmatch(lines.Text()); m != nil {
+			return m[1]
+		}
+	}
+	require.Fail(t, "the server ended before it listened")
+	return ""
+}
