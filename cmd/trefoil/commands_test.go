@@ -75,7 +75,7 @@ func testCommands(t *testing.T, text string, timeout time.Duration) *commands {
 	return c
 }
 
-func handled(t *testing.T, c *commands, ctx context.Context, params string) (string, error) {
+func handled(ctx context.Context, t *testing.T, c *commands, params string) (string, error) {
 	t.Helper()
 	v, err := c.handle(ctx, json.RawMessage(params))
 	if err != nil {
@@ -99,7 +99,7 @@ func TestLimitedStopsAtItsSize(t *testing.T) {
 func TestStoppedCommandsRefuse(t *testing.T) {
 	c := testCommands(t, "echo never", patience)
 	c.stop()
-	_, err := handled(t, c, t.Context(), "{}")
+	_, err := handled(t.Context(), t, c, "{}")
 	require.ErrorIs(t, err, abstract.ErrDraining)
 }
 
@@ -117,7 +117,7 @@ func TestLinesEndWithTheContextWhileInputIsAwaited(t *testing.T) {
 	defer cancel()
 	r, w := newPipe(t)
 	go func() {
-		_, _ = w.Write([]byte("one\n"))
+		_, _ = w.WriteString("one\n")
 	}()
 	var got []string
 	for line, err := range lines(ctx, r) {

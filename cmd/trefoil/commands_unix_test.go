@@ -56,7 +56,7 @@ func waitEnd(t *testing.T, f *os.File) {
 
 func TestParametersAreTheCommandsInput(t *testing.T) {
 	c := testCommands(t, "cat", patience)
-	got, err := handled(t, c, t.Context(), `{"n":9007199254740993}`)
+	got, err := handled(t.Context(), t, c, `{"n":9007199254740993}`)
 	require.NoError(t, err)
 	assert.Equal(t, `{"n":9007199254740993}`, got)
 }
@@ -64,7 +64,7 @@ func TestParametersAreTheCommandsInput(t *testing.T) {
 func TestCommandThatReadsNothingSucceeds(t *testing.T) {
 	c := testCommands(t, "echo ok", patience)
 	big := `{"x":"` + strings.Repeat("x", 1<<20) + `"}`
-	got, err := handled(t, c, t.Context(), big)
+	got, err := handled(t.Context(), t, c, big)
 	require.NoError(t, err)
 	assert.Equal(t, `"ok"`, got)
 }
@@ -77,7 +77,7 @@ func TestFailedCommandAnswersWithItsLastErrorLine(t *testing.T) {
 		"no output": {"echo result; echo boom >&2; false", "boom"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := handled(t, testCommands(t, c.command, patience), t.Context(), "{}")
+			_, err := handled(t.Context(), t, testCommands(t, c.command, patience), "{}")
 			require.ErrorIs(t, err, abstract.ErrInternal)
 			var e *abstract.Error
 			require.ErrorAs(t, err, &e)
@@ -88,7 +88,7 @@ func TestFailedCommandAnswersWithItsLastErrorLine(t *testing.T) {
 
 func TestTooMuchOutputStopsTheCommand(t *testing.T) {
 	c := testCommands(t, "yes", patience) // it would never end
-	_, err := handled(t, c, t.Context(), "{}")
+	_, err := handled(t.Context(), t, c, "{}")
 	require.ErrorIs(t, err, abstract.ErrTooLarge)
 }
 
@@ -99,7 +99,7 @@ func TestWholeProcessGroupDiesAtTheDeadline(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	outcome := make(chan error, 1)
 	go func() {
-		_, err := handled(t, c, ctx, "{}")
+		_, err := handled(ctx, t, c, "{}")
 		outcome <- err
 	}()
 	alive := waitOpen(t, opened)
@@ -110,7 +110,7 @@ func TestWholeProcessGroupDiesAtTheDeadline(t *testing.T) {
 
 func TestOwnTimeoutKillsWhatNoCallerLimits(t *testing.T) {
 	c := testCommands(t, "sleep 1000", 10*time.Millisecond)
-	_, err := handled(t, c, t.Context(), "{}")
+	_, err := handled(t.Context(), t, c, "{}")
 	require.ErrorIs(t, err, abstract.ErrTimeout)
 }
 
@@ -119,7 +119,7 @@ func TestStopKillsWhatRuns(t *testing.T) {
 	c := testCommands(t, "exec sleep 1000 >"+path, patience)
 	outcome := make(chan error, 1)
 	go func() {
-		_, err := handled(t, c, t.Context(), "{}")
+		_, err := handled(t.Context(), t, c, "{}")
 		outcome <- err
 	}()
 	alive := waitOpen(t, opened)
@@ -131,7 +131,7 @@ func TestStopKillsWhatRuns(t *testing.T) {
 func TestProcessLeftBehindDoesNotHoldTheAnswer(t *testing.T) {
 	path, opened := fifo(t)
 	c := testCommands(t, "sleep 1000 3>"+path+" & echo done", patience)
-	got, err := handled(t, c, t.Context(), "{}")
+	got, err := handled(t.Context(), t, c, "{}")
 	require.NoError(t, err)
 	assert.Equal(t, `"done"`, got)
 	waitEnd(t, waitOpen(t, opened)) // it held the standard output, so it was killed

@@ -26,10 +26,10 @@ func connectionsHelper(args []string, stdin io.Reader, stdout io.Writer) int {
 		return 1
 	}
 	h := &connections{addr: args[0], method: args[2], all: int64(n), stdout: stdout}
-	dialing := make(chan struct{}, 64) // so many at once
+	connecting := make(chan struct{}, 64) // so many at once
 	for range n {
 		go func() {
-			if err := h.hold(dialing); err != nil {
+			if err := h.hold(connecting); err != nil {
 				fmt.Fprintln(stdout, "failed:", err)
 			}
 		}()
@@ -53,8 +53,8 @@ func (h *connections) count(n *atomic.Int64, what string) {
 }
 
 // hold opens one connection and answers what comes.
-func (h *connections) hold(dialing chan struct{}) error {
-	dialing <- struct{}{}
+func (h *connections) hold(connecting chan struct{}) error {
+	connecting <- struct{}{}
 	c, err := net.DialTimeout("tcp", h.addr, patience)
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func (h *connections) hold(dialing chan struct{}) error {
 			err = writeFrame(c, abstract.ReqService, "d", `{"optype":1,"method":"`+h.method+`"}`)
 		case abstract.RspService:
 			h.count(&h.discovered, "discovered")
-			<-dialing
+			<-connecting
 		case abstract.ReqService:
 			if isOnline(body) {
 				h.count(&h.online, "online")

@@ -61,14 +61,14 @@ func needDescriptors(t *testing.T, n uint64) {
 	t.Helper()
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	if uint64(limit.Max) < n {
+	if limit.Max < n {
 		text := fmt.Sprintf("the test needs %d open files in one process, and the limit is %d; raise it with ulimit -Hn", n, limit.Max)
 		if os.Getenv("TREFOIL_REQUIRE_ALL") == "1" {
 			require.Fail(t, text)
 		}
 		t.Skip(text)
 	}
-	if uint64(limit.Cur) < n {
+	if limit.Cur < n {
 		limit.Cur = limit.Max
 	}
 	// Setting it also has it passed on: a Go program that starts another one

@@ -61,7 +61,7 @@ func surveyDir(ctx context.Context, dir string, seen func(totals)) (*survey, err
 		}
 		if err != nil {
 			v.unreadable++
-			return nil
+			return nil //nolint:nilerr // the rest can be read, and the report says what was left out
 		}
 		if !entry.Type().IsRegular() {
 			return nil

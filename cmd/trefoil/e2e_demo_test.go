@@ -91,8 +91,8 @@ func TestInterruptedDemoLeavesNoProcessBehind(t *testing.T) {
 	var pids []int
 	for range 4 {
 		var pid int
-		line := demo.lineWith(demo.out, ": pid ")
-		_, err := fmt.Sscanf(line[strings.Index(line, ": pid "):], ": pid %d", &pid)
+		_, after, _ := strings.Cut(demo.lineWith(demo.out, ": pid "), ": pid ")
+		_, err := fmt.Sscan(after, &pid)
 		require.NoError(t, err)
 		pids = append(pids, pid)
 	}

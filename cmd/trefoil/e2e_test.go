@@ -286,7 +286,7 @@ func TestEverythingComesBackAfterABrokerRestart(t *testing.T) {
 }
 
 func TestBrokerServesOnAUnixSocket(t *testing.T) {
-	dir, err := os.MkdirTemp("", "trefoil") // a socket's path must be short
+	dir, err := os.MkdirTemp("", "trefoil") //nolint:usetesting // a socket's path must be short
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	_, addr := startBroker(t, "--listen", "unix:"+filepath.Join(dir, "s"))

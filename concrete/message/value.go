@@ -6,6 +6,7 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/goccy/go-json"
@@ -89,11 +90,7 @@ func Decode(raw Raw, v any) error {
 		*p = raw
 		return nil
 	}
-	rules := exact
-	if t := reflect.TypeOf(v); t != nil && t.Kind() == reflect.Pointer && untyped(t.Elem()) {
-		rules = lossless
-	}
-	err := jsonv2.Unmarshal(raw, v, rules)
+	err := decode(raw, v)
 	if err == nil {
 		return nil
 	}
@@ -102,11 +99,46 @@ func Decode(raw Raw, v any) error {
 	}
 	if plain, changed := plainIntegers(raw); changed {
 		// Once more, for those who write integers as 2.0; most never pay for it.
-		if err = jsonv2.Unmarshal(plain, v, rules); err == nil {
+		if err = decode(plain, v); err == nil {
 			return nil
 		}
 	}
 	return &abstract.Error{Code: abstract.InvalidParams, Message: misfit(err), Err: textError(err.Error())}
+}
+
+// decode takes the fast decoder where its rules cannot differ from ours, and else
+// the one that knows them. That one refuses a few odd types that encoding/json
+// takes, so what it refuses gets another try.
+func decode(raw Raw, v any) error {
+	t := reflect.TypeOf(v)
+	if t == nil || t.Kind() != reflect.Pointer {
+		return json.Unmarshal(raw, v) // says what is wrong with v
+	}
+	traits := traitsOf(t.Elem())
+	if !traits.untyped && (!traits.named || traits.lower && !unusual(raw)) {
+		return json.Unmarshal(raw, v)
+	}
+	rules := exact
+	if traits.untyped {
+		rules = lossless
+	}
+	err := jsonv2.Unmarshal(raw, v, rules)
+	if err != nil && traits.named && json.Unmarshal(raw, v) == nil {
+		return nil
+	}
+	return err
+}
+
+// unusual says whether raw holds a byte with which a name could match a field of
+// lower case without being the same: an upper-case letter, an escape, or a letter
+// that is not ASCII.
+func unusual(raw Raw) bool {
+	for _, c := range raw {
+		if c >= 'A' && c <= 'Z' || c == '\\' || c >= 0x80 {
+			return true
+		}
+	}
+	return false
 }
 
 // misfit says which value does not fit, without words of Go.
@@ -124,16 +156,23 @@ type textError string
 // Error returns the text.
 func (e textError) Error() string { return string(e) }
 
-// untypedTypes remembers which types hold an interface somewhere; that never
-// changes.
-var untypedTypes sync.Map // reflect.Type -> bool
+// traits are what matters of a type for the choice of a decoder.
+type traits struct {
+	untyped bool // it holds an interface somewhere
+	named   bool // it holds a struct somewhere
+	lower   bool // all names of those structs' fields are ASCII without upper case
+}
 
-func untyped(t reflect.Type) bool {
-	if known, ok := untypedTypes.Load(t); ok {
-		return known.(bool)
+// knownTraits remembers types; that never changes.
+var knownTraits sync.Map // reflect.Type -> traits
+
+func traitsOf(t reflect.Type) traits {
+	if known, ok := knownTraits.Load(t); ok {
+		return known.(traits)
 	}
-	found := holdsInterface(t, make(map[reflect.Type]bool))
-	untypedTypes.Store(t, found)
+	found := traits{lower: true}
+	found.add(t, make(map[reflect.Type]bool))
+	knownTraits.Store(t, found)
 	return found
 }
 
@@ -142,23 +181,27 @@ var (
 	textReader = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// holdsInterface walks a type; seen ends recursive types.
-func holdsInterface(t reflect.Type, seen map[reflect.Type]bool) bool {
+// add walks a type; seen ends recursive types.
+func (f *traits) add(t reflect.Type, seen map[reflect.Type]bool) {
 	if seen[t] || reflect.PointerTo(t).Implements(jsonReader) || reflect.PointerTo(t).Implements(textReader) {
-		return false
+		return
 	}
 	seen[t] = true
 	switch t.Kind() {
 	case reflect.Interface:
-		return true
+		f.untyped = true
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return holdsInterface(t.Elem(), seen)
+		f.add(t.Elem(), seen)
 	case reflect.Struct:
+		f.named = true
 		for i := range t.NumField() {
-			if holdsInterface(t.Field(i).Type, seen) {
-				return true
+			field := t.Field(i)
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if name == "" && !(field.Anonymous && field.Type.Kind() == reflect.Struct) {
+				name = field.Name
 			}
+			f.lower = f.lower && !unusual(Raw(name))
+			f.add(field.Type, seen)
 		}
 	}
-	return false
 }
