@@ -12,27 +12,68 @@ import (
 	"trefoil/concrete/message"
 )
 
-// call is one call from its first try to its one end. It never blocks: whatever
-// it waits for calls it back.
+// call is one call from its first attempt to its one end. It never blocks:
+// whatever it waits for calls it back. All of a call is in one piece of memory,
+// the request and the pending call of the first attempt included.
 type call struct {
 	client     *RpcClient
-	method     string
-	params     message.Raw
-	idempotent bool
+	begun      time.Time
 	deadline   time.Time
-	end        func(Reply, error)
+	idempotent bool
+	req        message.RpcRequest
 
-	mu       sync.Mutex
-	ended    bool
-	attempts int
-	tried    []string // instances that failed since all were tried
-	last     *abstract.Error
-	session  *session // of the try in flight
-	pending  *requestor.Pending
-	forget   func()      // takes back the wish for a session
-	timer    *time.Timer // the deadline, while no session watches it
-	unwatch  func() bool // ends the watching of the caller's context
+	// Who is told of the end: exactly one of these is set.
+	wake chan struct{} // receives an element
+	done chan struct{} // is closed
+	fn   func(Reply, error)
+
+	// What came of it; to be read after the end. err may be set before the
+	// call begins.
+	reply Reply
+	err   error
+
+	direct   bool      // there was a session at once, and the caller's goroutine sent the request
+	picked   *provider // by the target, for its own use
+	attempts int       // of the attempts, one at a time
+	instance string    // of the last attempt
+
+	mu      sync.Mutex
+	ended   bool
+	first   requestor.Pending
+	pending *requestor.Pending // of the attempt in flight
+	session *session           // the same
+	gaveUp  error              // the caller's reason
+	tried   []string           // instances that failed since all were tried
+	last    *abstract.Error
+	forget  func()      // takes back the wish for a session
+	timer   *time.Timer // the deadline, while no session watches it
+	unwatch func() bool // ends the watching of the caller's context
 }
+
+var _ requestor.Waiter = (*call)(nil)
+
+// start begins the call.
+func (c *call) start(ctx context.Context) {
+	switch {
+	case c.err != nil:
+		c.finish(Reply{}, asError(c.err))
+		return
+	case ctx.Err() != nil:
+		c.finish(Reply{}, &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Message: "the context was over before the call", Sent: abstract.SentNo, Err: ctx.Err()})
+		return
+	}
+	c.req.TimeoutMs = budget(c.deadline.Sub(c.begun))
+	if s, instance, ok := c.client.target.ready(c); ok {
+		c.direct = true
+		c.launch(s, instance)
+		return
+	}
+	c.try()
+}
+
+// budget is what is left of a deadline, as a request says it: never 0, which
+// would say that there is none.
+func budget(left time.Duration) int64 { return max(1, int64(left/time.Millisecond)) }
 
 // watch cancels the call when the caller's context ends.
 func (c *call) watch(ctx context.Context) {
@@ -48,7 +89,7 @@ func (c *call) watch(ctx context.Context) {
 
 // try looks for a session for the next attempt.
 func (c *call) try() {
-	forget := c.client.target.route(c, c.send)
+	forget := c.client.target.route(c, c.routed)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended || c.pending != nil || forget == nil {
@@ -60,40 +101,80 @@ func (c *call) try() {
 	}
 }
 
-// send sends the request on a session.
-func (c *call) send(s *session, instance string, err error) {
-	if err != nil {
-		c.mu.Lock()
-		e := asError(err)
-		if c.last != nil && e.Code != abstract.Cancelled { // why an attempt failed says more than that there is no further one
-			e = c.last
-		}
-		c.mu.Unlock()
-		c.finish(Reply{}, e)
+// routed takes a session, or the reason why there is none.
+func (c *call) routed(s *session, instance string, err error) {
+	if err == nil {
+		c.req.TimeoutMs = budget(time.Until(c.deadline))
+		c.launch(s, instance)
 		return
 	}
+	e := asError(err)
+	c.mu.Lock()
+	if c.last != nil && e.Code != abstract.Cancelled { // why an attempt failed says more than that there is no further one
+		e = c.last
+	}
+	c.mu.Unlock()
+	c.finish(Reply{}, e)
+}
+
+// launch sends the request on a session.
+func (c *call) launch(s *session, instance string) {
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
 		return
 	}
 	c.attempts++
-	c.forget, c.session, c.pending = nil, s, nil
-	attempt := c.attempts
+	c.instance = instance
+	p := &c.first
+	if c.attempts > 1 {
+		p = new(requestor.Pending)
+	}
+	c.forget, c.session, c.pending = nil, s, p
 	c.mu.Unlock()
 
-	p := s.begin(c.deadline, abstract.RspRPC, c.request, func(m abstract.BaseMessage, err error) {
-		c.answered(instance, m, err)
-	})
+	if !s.store(p, c.deadline, abstract.RspRPC, c) {
+		return
+	}
+	c.req.Header = message.ID(p.ID())
+	s.post(&c.req, p)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.ended: // cancelled before there was a pending call to cancel
-		if p != nil {
-			go s.requests.Cancel(p, context.Canceled)
+	gaveUp := c.gaveUp
+	c.mu.Unlock()
+	if gaveUp != nil { // before there was anything to cancel
+		s.requests.Cancel(p, gaveUp)
+	}
+}
+
+// Ended takes the end of one attempt.
+func (c *call) Ended(m abstract.BaseMessage, err error) {
+	if err == nil {
+		rsp := m.(*message.RpcResponse)
+		if rsp.Code == abstract.OK {
+			c.finish(Reply{Raw: rsp.Result, Instance: c.instance, Attempts: c.attempts}, nil)
+			return
 		}
-	case c.attempts == attempt && c.session == s:
-		c.pending = p
+		e := refused("", rsp.Code, rsp.Message, c.instance)
+		e.Details = rsp.Details
+		err = e
+	}
+	e := *asError(err)
+	e.Instance = c.instance
+	c.mu.Lock()
+	c.session, c.pending = nil, nil
+	c.last = &e
+	again := !c.ended && c.mayRepeat(&e)
+	if again {
+		c.tried = append(c.tried, c.instance)
+	}
+	c.mu.Unlock()
+	switch {
+	case !again:
+		c.finish(Reply{}, &e)
+	case c.client.movable():
+		c.client.later(0, c.try)
+	default: // the same server again: give it time to come back
+		c.client.later(jitter(pauseAfterAll), c.try)
 	}
 }
 
@@ -121,53 +202,18 @@ func (c *call) failedAt(instance string) bool {
 	return slices.Contains(c.tried, instance)
 }
 
+// unspoilt says whether no instance has failed this call yet.
+func (c *call) unspoilt() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.tried) == 0
+}
+
 // startOver forgets which instances have failed.
 func (c *call) startOver() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tried = nil
-}
-
-// request builds the message of one attempt.
-func (c *call) request(id string) abstract.BaseMessage {
-	left := max(1, int64(time.Until(c.deadline)/time.Millisecond))
-	return &message.RpcRequest{Header: message.ID(id), Method: c.method, Parameters: c.params, TimeoutMs: left}
-}
-
-// answered takes the end of one attempt.
-func (c *call) answered(instance string, m abstract.BaseMessage, err error) {
-	if err == nil {
-		rsp := m.(*message.RpcResponse)
-		if rsp.Code == abstract.OK {
-			c.mu.Lock()
-			attempts := c.attempts
-			c.mu.Unlock()
-			c.finish(Reply{Raw: rsp.Result, Instance: instance, Attempts: attempts}, nil)
-			return
-		}
-		e := refused("", rsp.Code, rsp.Message, instance)
-		e.Details = rsp.Details
-		err = e
-	}
-	e := *asError(err)
-	e.Instance = instance
-	c.mu.Lock()
-	c.session, c.pending = nil, nil
-	c.last = &e
-	again := !c.ended && c.mayRepeat(&e)
-	if again {
-		c.tried = append(c.tried, instance)
-	}
-	c.mu.Unlock()
-	if !again {
-		c.finish(Reply{}, &e)
-		return
-	}
-	if c.client.movable() {
-		c.client.later(0, c.try)
-	} else { // the same server again: give it time to come back
-		c.client.later(jitter(pauseAfterAll), c.try)
-	}
 }
 
 // mayRepeat says whether another attempt can do no harm: when the request never
@@ -191,10 +237,11 @@ func (c *call) mayRepeat(e *abstract.Error) bool {
 // cancel ends the call because the caller gave up.
 func (c *call) cancel(cause error) {
 	c.mu.Lock()
+	c.gaveUp = cause
 	s, p := c.session, c.pending
 	c.mu.Unlock()
 	if p != nil {
-		s.requests.Cancel(p, cause)
+		s.requests.Cancel(p, cause) // or, when it is not stored yet, launch does
 		return
 	}
 	c.finish(Reply{}, &abstract.Error{Code: abstract.CodeOf(cause), Message: "the caller gave up", Err: cause, Sent: c.fate()})
@@ -237,7 +284,14 @@ func (c *call) finish(r Reply, e *abstract.Error) {
 		return
 	}
 	c.ended = true
-	forget, unwatch, attempts := c.forget, c.unwatch, c.attempts
+	c.reply = r
+	if e != nil {
+		if e.Instance == "" && c.last != nil {
+			e.Instance = c.last.Instance
+		}
+		c.err = decorate(e, "call "+c.req.Method, c.attempts, e.Instance)
+	}
+	forget, unwatch := c.forget, c.unwatch
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -248,14 +302,29 @@ func (c *call) finish(r Reply, e *abstract.Error) {
 	if unwatch != nil {
 		unwatch()
 	}
-	if e == nil {
-		c.end(r, nil)
-		return
+	c.tell()
+}
+
+// tell wakes who waits for the call.
+func (c *call) tell() {
+	switch {
+	case c.wake != nil:
+		c.wake <- struct{}{} // has room
+	case c.done != nil:
+		close(c.done)
+	case !c.client.callbacks.Go(c.callBack):
+		go c.callBack() // the pool is full or closed; a callback is never lost
 	}
-	if e.Instance == "" && c.last != nil {
-		e.Instance = c.last.Instance
+}
+
+func (c *call) callBack() { c.fn(c.reply, c.err) }
+
+// outcome is what an ended call came to.
+func (c *call) outcome(result any) error {
+	if c.err != nil {
+		return c.err
 	}
-	c.end(Reply{}, decorate(e, "call "+c.method, attempts, e.Instance))
+	return c.reply.Decode(result)
 }
 
 // later runs fn after a pause, on another goroutine than the one that reads a
@@ -278,6 +347,11 @@ func (c *RpcClient) movable() bool {
 
 // direct is the target of a client that calls one server.
 type direct struct{ conn *Conn }
+
+func (d direct) ready(*call) (*session, string, bool) {
+	s := d.conn.current.Load()
+	return s, d.conn.addr, s != nil
+}
 
 func (d direct) route(c *call, fn func(*session, string, error)) (forget func()) {
 	return d.conn.acquire(func(s *session, err error) { fn(s, d.conn.addr, err) })

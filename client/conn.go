@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
@@ -29,9 +30,10 @@ type Conn struct {
 	registrations registrations
 	discoveries   discoveries
 
+	current atomic.Pointer[session] // nil while it is down; changed with mu held
+
 	mu      sync.Mutex
-	current *session // nil while it is down
-	modern  bool     // the peer has answered HELLO once: it is never taken for legacy again
+	modern  bool // the peer has answered HELLO once: it is never taken for legacy again
 	waiting map[*waiter]struct{}
 	problem error // why the last try failed
 }
@@ -104,7 +106,8 @@ func (c *Conn) up(s *session) error {
 		return abstract.Errorf(abstract.Disconnected, "%s closed the connection at once", c.addr)
 	default:
 	}
-	c.current, c.problem = s, nil
+	c.current.Store(s)
+	c.problem = nil
 	c.modern = c.modern || s.modern()
 	waiting := c.waiting
 	c.waiting = make(map[*waiter]struct{})
@@ -122,9 +125,9 @@ func (c *Conn) up(s *session) error {
 // lost is called by a session that is gone.
 func (c *Conn) lost(s *session, err error) {
 	c.mu.Lock()
-	was := c.current == s
+	was := c.current.CompareAndSwap(s, nil)
 	if was {
-		c.current, c.problem = nil, err
+		c.problem = err
 	}
 	c.mu.Unlock()
 	if !was || c.ctx.Err() != nil { // our own Close is no loss
@@ -185,11 +188,7 @@ func backoff(cfg *config, try int) time.Duration {
 func (c *Conn) Addr() string { return c.addr }
 
 // Connected says whether the connection is up now.
-func (c *Conn) Connected() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.current != nil
-}
+func (c *Conn) Connected() bool { return c.current.Load() != nil }
 
 func (c *Conn) down() bool { return !c.Connected() }
 
@@ -207,7 +206,7 @@ func (c *Conn) Modern() bool {
 func (c *Conn) Close() error {
 	c.cancel()
 	c.mu.Lock()
-	s := c.current
+	s := c.current.Load()
 	waiting := c.waiting
 	c.waiting = nil
 	c.mu.Unlock()
@@ -234,12 +233,12 @@ func (c *Conn) closedError() *abstract.Error {
 // up again. The returned function takes the wish back; fn may be running then.
 func (c *Conn) acquire(fn func(*session, error)) (forget func()) {
 	c.mu.Lock()
-	switch {
-	case c.current != nil:
-		s := c.current
+	if s := c.current.Load(); s != nil {
 		c.mu.Unlock()
 		fn(s, nil)
 		return func() {}
+	}
+	switch {
 	case c.waiting == nil:
 		c.mu.Unlock()
 		fn(nil, c.closedError())

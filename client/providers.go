@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
@@ -47,6 +48,23 @@ func newProviders(c *RpcClient, d abstract.Discovery) *providers {
 	}
 }
 
+// ready picks a provider for a call that none has failed yet, when that provider's
+// connection is there.
+func (p *providers) ready(c *call) (*session, string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.routes[c.req.Method]
+	if r == nil || len(r.list) == 0 || p.closed {
+		return nil, "", false
+	}
+	h := p.host(r.list[r.picker.Pick(r.list)])
+	s := h.current.Load()
+	if s == nil {
+		c.picked = h // its turn it is; route connects to it
+	}
+	return s, h.addr, s != nil
+}
+
 func (p *providers) route(c *call, fn func(*session, string, error)) (forget func()) {
 	p.mu.Lock()
 	if p.closed {
@@ -54,7 +72,7 @@ func (p *providers) route(c *call, fn func(*session, string, error)) (forget fun
 		fn(nil, "", &abstract.Error{Code: abstract.Disconnected, Message: "the client is closed", Sent: abstract.SentNo})
 		return nil
 	}
-	r, err := p.routeOf(c.method)
+	r, err := p.routeOf(c.req.Method)
 	if err != nil {
 		p.mu.Unlock()
 		fn(nil, "", err)
@@ -66,7 +84,10 @@ func (p *providers) route(c *call, fn func(*session, string, error)) (forget fun
 		p.mu.Unlock()
 		return func() { p.forget(r, w) }
 	}
-	host, err := p.choose(r, c)
+	host, err := c.picked, error(nil)
+	if c.picked = nil; host == nil || host.ailing(time.Now()) {
+		host, err = p.choose(r, c)
+	}
 	p.mu.Unlock()
 	p.dispatch(w, host, err)
 	return func() { p.forget(r, w) }
@@ -155,6 +176,9 @@ func (p *providers) choose(r *route, c *call) (*provider, error) {
 	if len(r.list) == 0 {
 		return nil, &abstract.Error{Code: abstract.ServiceNotFound, Message: "nobody provides it now; start a provider, or wait for one with DiscoveryClient.WaitFor", Sent: abstract.SentNo}
 	}
+	if c.unspoilt() && p.healthy(r) {
+		return p.host(r.list[r.picker.Pick(r.list)]), nil
+	}
 	fresh := slices.DeleteFunc(slices.Clone(r.list), func(q abstract.Provider) bool { return c.failedAt(q.Host.String()) })
 	if len(fresh) == 0 {
 		return nil, errAllTried
@@ -167,7 +191,23 @@ func (p *providers) choose(r *route, c *call) (*provider, error) {
 	if len(good) == 0 {
 		good = fresh
 	}
-	q := good[r.picker.Pick(good)]
+	return p.host(good[r.picker.Pick(good)]), nil
+}
+
+// healthy says whether every provider of a method can be reached, as far as we
+// know. It is called with the lock held.
+func (p *providers) healthy(r *route) bool {
+	now := time.Now()
+	for _, q := range r.list {
+		if h := p.hosts[q.Host]; h != nil && h.ailing(now) {
+			return false
+		}
+	}
+	return true
+}
+
+// host returns the entry of a provider's host. It is called with the lock held.
+func (p *providers) host(q abstract.Provider) *provider {
 	h := p.hosts[q.Host]
 	if h == nil {
 		h = &provider{owner: p, addr: q.Host.String(), how: modeLegacy, waiting: make(map[*routing]struct{})}
@@ -176,7 +216,7 @@ func (p *providers) choose(r *route, c *call) (*provider, error) {
 		}
 		p.hosts[q.Host] = h
 	}
-	return h, nil
+	return h
 }
 
 // errAllTried says that a call has failed at every provider there is.
@@ -243,8 +283,9 @@ type provider struct {
 	addr  string
 	how   mode
 
+	current atomic.Pointer[session] // nil while there is no connection; changed with mu held
+
 	mu         sync.Mutex
-	session    *session
 	connecting bool
 	retired    bool
 	failures   int
@@ -254,15 +295,18 @@ type provider struct {
 
 // ailing says whether the provider could not be reached just now.
 func (h *provider) ailing(now time.Time) bool {
+	if h.current.Load() != nil {
+		return false
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.session == nil && now.Before(h.restUntil)
+	return now.Before(h.restUntil)
 }
 
 // acquire gives a routing the provider's session, as soon as there is one.
 func (h *provider) acquire(w *routing) {
 	h.mu.Lock()
-	if s := h.session; s != nil {
+	if s := h.current.Load(); s != nil {
 		h.mu.Unlock()
 		w.fn(s, h.addr, nil)
 		return
@@ -291,11 +335,11 @@ func (h *provider) connect() {
 	h.waiting = make(map[*routing]struct{})
 	unwanted := h.retired && len(waiting) == 0
 	if err == nil {
-		h.session, h.failures = s, 0
+		h.failures = 0
 		select {
 		case <-s.Done(): // lost already, and lost() has not found it
-			h.session = nil
 		default:
+			h.current.Store(s)
 		}
 	} else {
 		h.restUntil = time.Now().Add(backoff(&h.owner.client.cfg, h.failures))
@@ -318,8 +362,7 @@ func (h *provider) connect() {
 func (h *provider) lost(s *session, _ error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.session == s {
-		h.session = nil
+	if h.current.CompareAndSwap(s, nil) {
 		h.restUntil = time.Now().Add(backoff(&h.owner.client.cfg, h.failures))
 	}
 }
@@ -329,7 +372,7 @@ func (h *provider) lost(s *session, _ error) {
 func (h *provider) retire() {
 	h.mu.Lock()
 	h.retired = true
-	s := h.session
+	s := h.current.Load()
 	h.mu.Unlock()
 	if s != nil {
 		go s.leaveWhenIdle(h.owner.client.ctx)
@@ -339,7 +382,7 @@ func (h *provider) retire() {
 func (h *provider) close() {
 	h.mu.Lock()
 	h.retired = true
-	s := h.session
+	s := h.current.Load()
 	waiting := h.waiting
 	h.waiting = make(map[*routing]struct{})
 	h.mu.Unlock()

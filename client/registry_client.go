@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"sync"
+	"time"
 
 	"trefoil/abstract"
 	"trefoil/concrete/message"
@@ -93,12 +94,15 @@ func (r *registrations) unregister(ctx context.Context, p abstract.Provider) err
 	if r.conn.Connected() && !r.conn.Modern() {
 		return &abstract.Error{Code: abstract.Unsupported, Op: op, Message: "this registry forgets a provider only when its connection closes", Instance: r.conn.addr}
 	}
-	if !r.conn.Connected() {
+	s := r.conn.current.Load()
+	if s == nil {
 		return nil // the broker forgets us with the connection, and we do not come back
 	}
-	m, err := r.conn.ask(ctx, op, serviceRequest(abstract.ServiceUnregister, p))
-	if err != nil {
-		return err
+	m, err := s.ask(ctx, time.Now().Add(r.conn.cfg.timeout), serviceRequest(abstract.ServiceUnregister, p))
+	if e := asError(err); err != nil && e.Code == abstract.Disconnected {
+		return nil // the same
+	} else if err != nil {
+		return decorate(e, op, 1, r.conn.addr)
 	}
 	if rsp := m.(*message.ServiceResponse); rsp.Code != abstract.OK {
 		return refused(op, rsp.Code, rsp.Message, r.conn.addr)

@@ -18,7 +18,8 @@ type RpcClient struct {
 	cfg       config
 	target    target
 	callbacks *workers.Pool
-	owned     *Conn // closed with the client
+	owned     *Conn     // closed with the client
+	wakes     sync.Pool // of channels that wake who waits in Call; an element is sent once for each call, and received before the channel comes back
 	ctx       context.Context
 	cancel    context.CancelFunc
 	closing   sync.Once
@@ -26,6 +27,8 @@ type RpcClient struct {
 
 // target finds a session for a call.
 type target interface {
+	// ready returns a session to try at once, if there is one without waiting.
+	ready(c *call) (s *session, instance string, ok bool)
 	// route calls fn exactly once with a session to try, or with the error
 	// that ends the call: perhaps before it returns. It must not block. The
 	// returned function takes the wish back; fn may be running then.
@@ -74,7 +77,9 @@ func DialRpc(ctx context.Context, addr string, opts ...Option) (*RpcClient, erro
 
 func newRpcClient(cfg config) *RpcClient {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &RpcClient{cfg: cfg, ctx: ctx, cancel: cancel, callbacks: workers.New(workers.Config{})}
+	c := &RpcClient{cfg: cfg, ctx: ctx, cancel: cancel, callbacks: workers.New(workers.Config{})}
+	c.wakes.New = func() any { return make(chan struct{}, 1) }
+	return c
 }
 
 // Call calls a method and waits for its result, which it decodes into result
@@ -82,62 +87,74 @@ func newRpcClient(cfg config) *RpcClient {
 // message.Raw that is one; nil is an object without members. The deadline is the
 // earliest of ctx's, the Timeout option's and the client's default.
 func (c *RpcClient) Call(ctx context.Context, method string, params, result any, opts ...CallOption) error {
-	f := &Future{done: make(chan struct{})}
-	f.call = c.start(ctx, method, params, opts, f.end)
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		f.call.cancel(ctx.Err())
-		<-f.done // by whatever ended it first
+	f := futures.Get().(*Future)
+	c.prepare(ctx, f, method, params, opts)
+	wake := c.wakes.Get().(chan struct{})
+	f.wake = wake
+	f.start(ctx)
+	if ctx.Done() == nil {
+		<-wake
+	} else {
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			f.cancel(ctx.Err())
+			<-wake // by whatever ended it first
+		}
 	}
-	return f.outcome(result)
+	c.wakes.Put(wake)
+	if f.err != nil {
+		return f.err
+	}
+	r := f.reply
+	if f.direct && f.attempts == 1 {
+		// Nobody knows such a call any more: its request was written, its pending
+		// call is out of the table, and no other goroutine was on its way with it.
+		*f = Future{}
+		futures.Put(f)
+	}
+	return r.Decode(result)
 }
+
+// futures are the memory of calls that Call has made and that were answered. The
+// other ways to call give theirs to the user.
+var futures = sync.Pool{New: func() any { return new(Future) }}
 
 // CallFuture starts a call and returns at once. Dropping the Future leaks
 // nothing: the call ends at its deadline at the latest.
 func (c *RpcClient) CallFuture(ctx context.Context, method string, params any, opts ...CallOption) *Future {
-	f := &Future{done: make(chan struct{})}
-	f.call = c.start(ctx, method, params, opts, f.end)
-	f.call.watch(ctx)
+	f := new(Future)
+	c.prepare(ctx, f, method, params, opts)
+	f.done = make(chan struct{})
+	f.start(ctx)
+	f.watch(ctx)
 	return f
 }
 
 // CallFunc starts a call and returns at once. fn is called exactly once with its
-// outcome, on a goroutine of its own: never before CallFunc's caller could go on
-// and never on the goroutine that reads the connection, so it may block and call
-// again.
+// outcome, on a goroutine of its own: never inside CallFunc and never on the
+// goroutine that reads the connection, so it may block and call again.
 func (c *RpcClient) CallFunc(ctx context.Context, method string, params any, fn func(Reply, error), opts ...CallOption) {
-	k := c.start(ctx, method, params, opts, func(r Reply, err error) {
-		run := func() { fn(r, err) }
-		if !c.callbacks.Go(run) {
-			go run() // the pool is full or closed; a callback is never lost
-		}
-	})
-	k.watch(ctx)
+	f := new(Future)
+	c.prepare(ctx, f, method, params, opts)
+	f.fn = fn
+	f.start(ctx)
+	f.watch(ctx)
 }
 
-// start begins a call; end is called exactly once and must not block.
-func (c *RpcClient) start(ctx context.Context, method string, params any, opts []CallOption, end func(Reply, error)) *call {
+// prepare fills the zero f with a call that has not begun.
+func (c *RpcClient) prepare(ctx context.Context, f *Future, method string, params any, opts []CallOption) {
 	o := callOptions{timeout: c.cfg.timeout}
 	for _, opt := range opts {
 		opt(&o)
 	}
-	now := time.Now()
-	k := &call{client: c, method: method, idempotent: o.idempotent, deadline: now.Add(o.timeout), end: end}
-	if d, ok := ctx.Deadline(); ok && d.Before(k.deadline) {
-		k.deadline = d
+	f.client, f.idempotent, f.begun = c, o.idempotent, time.Now()
+	f.deadline = f.begun.Add(o.timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(f.deadline) {
+		f.deadline = d
 	}
-	raw, err := encodeParams(params)
-	switch {
-	case err != nil:
-		k.finish(Reply{}, asError(err))
-	case ctx.Err() != nil:
-		k.finish(Reply{}, &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Message: "the context was over before the call", Sent: abstract.SentNo, Err: ctx.Err()})
-	default:
-		k.params = raw
-		k.try()
-	}
-	return k
+	f.req.Method = method
+	f.req.Parameters, f.err = encodeParams(params)
 }
 
 // encodeParams makes the JSON object of a call's parameters.
@@ -187,17 +204,7 @@ func (r Reply) Decode(v any) error {
 }
 
 // Future is a call that was started and not waited for. Safe for concurrent use.
-type Future struct {
-	call  *call
-	done  chan struct{}
-	reply Reply
-	err   error
-}
-
-func (f *Future) end(r Reply, err error) {
-	f.reply, f.err = r, err
-	close(f.done)
-}
+type Future struct{ call }
 
 // Done is closed when the call has ended.
 func (f *Future) Done() <-chan struct{} { return f.done }
@@ -208,32 +215,24 @@ func (f *Future) Done() <-chan struct{} { return f.done }
 func (f *Future) Wait(ctx context.Context, result any) error {
 	select {
 	case <-f.done:
+		return f.outcome(result)
 	default:
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "wait for " + f.call.method, Err: ctx.Err()}
-		}
 	}
-	return f.outcome(result)
-}
-
-// outcome is what an ended call came to.
-func (f *Future) outcome(result any) error {
-	if f.err != nil {
-		return f.err
+	select {
+	case <-f.done:
+		return f.outcome(result)
+	case <-ctx.Done():
+		return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "wait for " + f.req.Method, Err: ctx.Err()}
 	}
-	return f.reply.Decode(result)
 }
 
 // Reply waits as Wait does, and returns the result undecoded.
 func (f *Future) Reply(ctx context.Context) (Reply, error) {
-	err := f.Wait(ctx, nil)
-	if err != nil {
+	if err := f.Wait(ctx, nil); err != nil {
 		return Reply{}, err
 	}
 	return f.reply, nil
 }
 
 // Cancel ends the call with Cancelled, unless it has ended already.
-func (f *Future) Cancel() { f.call.cancel(context.Canceled) }
+func (f *Future) Cancel() { f.cancel(context.Canceled) }

@@ -62,12 +62,14 @@ type session struct {
 	judge *peer.Peer
 	batch []abstract.BaseMessage
 
-	leaving atomic.Pointer[error] // why, when the peer has said goodbye: nothing new is sent then
-	met     chan struct{}         // closed when HELLO is answered
-	metOnce sync.Once
-	sooner  chan struct{} // a deadline earlier than the one waited for was added
-	wakeAt  atomic.Int64  // when the watcher looks next, in nanoseconds of the monotonic clock since start
-	start   time.Time
+	leaving  atomic.Pointer[error] // why, when the peer has said goodbye: nothing new is sent then
+	met      chan struct{}         // closed when HELLO is answered
+	gone     chan struct{}         // closed when every call has ended and onLost has been called
+	metOnce  sync.Once
+	flushing atomic.Bool   // a caller is about to flush
+	sooner   chan struct{} // a deadline earlier than the one waited for was added
+	wakeAt   atomic.Int64  // when the watcher looks next, in nanoseconds of the monotonic clock since start
+	start    time.Time
 }
 
 var _ abstract.Receiver = (*session)(nil)
@@ -113,6 +115,7 @@ func (w *wire) connect(ctx context.Context, addr string, legacy bool, onLost fun
 		requests: requestor.New(requestor.Config{MaxPending: w.cfg.maxPending}),
 		judge:    peer.New(peer.Config{Role: role, Agent: agent, MaxFrame: w.cfg.maxFrame}, now),
 		met:      make(chan struct{}),
+		gone:     make(chan struct{}),
 		sooner:   make(chan struct{}, 1),
 		start:    now,
 	}
@@ -217,6 +220,7 @@ func (s *session) OnClose(err error) {
 	}
 	s.requests.CloseAll(&abstract.Error{Code: abstract.Disconnected, Message: "the connection to " + s.name() + " was lost", Err: err})
 	s.onLost(s, err)
+	close(s.gone)
 }
 
 // unserved answers requests to us: a client serves nothing.
@@ -297,14 +301,24 @@ func (s *session) tick(now time.Time) {
 // begin sends a request. done is called exactly once, by whoever ends the call
 // and perhaps before begin returns: it must not block.
 func (s *session) begin(deadline time.Time, want abstract.MType, build func(id string) abstract.BaseMessage, done requestor.Completion) *requestor.Pending {
-	if s.leaving.Load() != nil {
-		done(nil, &abstract.Error{Code: abstract.Disconnected, Message: s.name() + " is about to close the connection", Sent: abstract.SentNo})
+	p := new(requestor.Pending)
+	if !s.store(p, deadline, want, done) {
 		return nil
 	}
-	p, err := s.requests.Add(deadline, want, done)
-	if err != nil {
-		done(nil, err)
-		return nil
+	s.post(build(p.ID()), p)
+	return p
+}
+
+// store makes a pending call that done waits for. It returns false when the call
+// has ended already.
+func (s *session) store(p *requestor.Pending, deadline time.Time, want abstract.MType, done requestor.Waiter) bool {
+	if s.leaving.Load() != nil {
+		done.Ended(nil, &abstract.Error{Code: abstract.Disconnected, Message: s.name() + " is about to close the connection", Sent: abstract.SentNo})
+		return false
+	}
+	if err := s.requests.Put(p, deadline, want, done); err != nil {
+		done.Ended(nil, err)
+		return false
 	}
 	if int64(deadline.Sub(s.start)) < s.wakeAt.Load() {
 		select {
@@ -312,30 +326,37 @@ func (s *session) begin(deadline time.Time, want abstract.MType, build func(id s
 		default: // it is about to look anyway
 		}
 	}
-	if err := s.post(build(p.ID()), p); err != nil {
-		s.requests.Fail(p, err)
-	}
-	return p
+	return true
 }
 
-// post queues a request and writes it. Callers that come at the same time share
-// one write: each yields once to let the others queue.
-func (s *session) post(m abstract.BaseMessage, p *requestor.Pending) error {
-	b, err := s.protocol.Append(nil, m)
+// post queues the request of a pending call and writes it; what goes wrong ends
+// the call.
+func (s *session) post(m abstract.BaseMessage, p *requestor.Pending) {
+	b, err := s.protocol.Encode(m)
+	if err == nil {
+		err = s.judge.CheckSize(len(b))
+	}
+	if err == nil {
+		err = s.Queue(abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Mark: p.Mark()})
+	}
 	if err != nil {
-		return err
+		s.requests.Fail(p, err)
+		return
 	}
-	if err := s.judge.CheckSize(len(b)); err != nil {
-		return err
-	}
-	if err := s.Queue(abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Mark: p.Mark()}); err != nil {
-		return err
+	s.flushSoon()
+}
+
+// flushSoon writes what is queued. Callers that come at the same time share one
+// write: the first of them yields once to let the others queue.
+func (s *session) flushSoon() {
+	if !s.flushing.CompareAndSwap(false, true) {
+		return // somebody else is about to, and will find what we have queued
 	}
 	if s.requests.Len() > 1 {
 		runtime.Gosched()
 	}
+	s.flushing.Store(false)
 	s.Flush()
-	return nil
 }
 
 // request is a question to the other side, for ask and askAll.
@@ -401,12 +422,14 @@ func (s *session) askAll(ctx context.Context, requests []request) error {
 	return nil
 }
 
-// leave says goodbye to a modern peer, writes what is queued and closes.
+// leave says goodbye to a modern peer, writes what is queued and closes. It
+// returns when every call in flight has ended.
 func (s *session) leave(ctx context.Context, reason string) {
 	if s.modern() {
 		_ = s.Send(&message.Goodbye{Header: message.ID("bye"), Reason: reason})
 	}
 	s.Shutdown(ctx, nil)
+	<-s.gone
 }
 
 // leaveWhenIdle leaves when no call is in flight any more; every call has a

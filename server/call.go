@@ -12,19 +12,19 @@ import (
 // onRpcRequest runs a call inside the connection's turn, or, when its method has
 // held up a turn before, on the workers: a slow handler delays nobody else.
 func (s *RpcServer) onRpcRequest(c *conn, req *message.RpcRequest) {
-	if s.ep.draining() {
+	if !s.enter() {
 		c.refuse(req, abstract.Errorf(abstract.Draining, "the server is shutting down; call another provider"))
 		return
 	}
 	slow := s.ep.watchdog.slowMethod(req.Method)
 	if slow == nil && !s.ep.cfg.strictWorkers {
-		s.calls.Add(1)
 		c.turn.call(s.router, req)
-		s.calls.Done()
+		s.exit()
 		return
 	}
 	if c.calls.Add(1) > int64(s.ep.cfg.callsPerConn) {
 		c.calls.Add(-1)
+		s.exit()
 		c.refuse(req, abstract.Errorf(abstract.Overloaded, "more than %d calls of this connection are under way; wait for some to end", s.ep.cfg.callsPerConn))
 		return
 	}
@@ -33,7 +33,6 @@ func (s *RpcServer) onRpcRequest(c *conn, req *message.RpcRequest) {
 		call.ctx.deadline = c.turn.now.Add(time.Duration(req.TimeoutMs) * time.Millisecond)
 	}
 	call.ctx.Context = c.ctx
-	s.calls.Add(1)
 	if !s.workers.Go(call.run) {
 		call.end()
 		c.refuse(req, abstract.Errorf(abstract.Overloaded, "too many calls wait for a handler; try later or elsewhere"))
@@ -69,7 +68,7 @@ func (c *call) run() {
 func (c *call) end() {
 	c.ctx.finish()
 	c.conn.calls.Add(-1)
-	c.srv.calls.Done()
+	c.srv.exit()
 }
 
 // callContext is a handler's context. Most handlers never look at it, so its

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"trefoil/abstract"
 	"trefoil/business/dispatch"
@@ -21,8 +22,9 @@ type RpcServer struct {
 	router  *router.RpcRouter
 	workers *workers.Pool
 
-	instance string         // tells our registrations from those of an earlier process at the same address
-	calls    sync.WaitGroup // handlers running or waiting
+	instance string        // tells our registrations from those of an earlier process at the same address
+	active   atomic.Int64  // calls running or waiting
+	idle     chan struct{} // receives an element when a draining server's last call ends
 	stopped  sync.Once
 
 	registering sync.Mutex // held while the registry is told something
@@ -73,6 +75,7 @@ func newRpcServer(ep *endpoint) *RpcServer {
 		ep:       ep,
 		router:   router.New(router.Config{Logger: ep.log}),
 		instance: rand.Text(),
+		idle:     make(chan struct{}, 1),
 		workers:  workers.New(workers.Config{Max: ep.cfg.handlers, Queue: ep.cfg.handlerQueue}),
 	}
 	dispatch.On(ep.dispatch, abstract.ReqRPC, s.onRpcRequest)
@@ -219,15 +222,33 @@ func (s *RpcServer) drain(ctx context.Context) {
 			s.ep.log.Warn("methods not unregistered", "err", err)
 		}
 	}
-	finished := make(chan struct{})
-	go func() {
-		s.calls.Wait()
-		close(finished)
-	}()
-	select {
-	case <-finished:
-	case <-ctx.Done():
-		s.ep.log.Warn("calls still running at the end of the shutdown's time")
+	for s.active.Load() > 0 {
+		select {
+		case <-s.idle: // look again
+		case <-ctx.Done():
+			s.ep.log.Warn("calls still running at the end of the shutdown's time")
+			return
+		}
+	}
+}
+
+// enter counts a call in, or refuses it when the server drains.
+func (s *RpcServer) enter() bool {
+	s.active.Add(1) // before the look, so that drain cannot miss it
+	if s.ep.draining() {
+		s.exit()
+		return false
+	}
+	return true
+}
+
+// exit counts a call out.
+func (s *RpcServer) exit() {
+	if s.active.Add(-1) == 0 && s.ep.draining() {
+		select {
+		case s.idle <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -8,14 +8,12 @@ const (
 	digits = "0123456789abcdef"
 )
 
-func formatID(slot, salt uint32) string {
-	var b [idLen]byte
+func formatID(b *[idLen]byte, slot, salt uint32) {
 	v := uint64(slot)<<32 | uint64(salt)
 	for i := idLen - 1; i >= 0; i-- {
 		b[i] = digits[v&15]
 		v >>= 4
 	}
-	return string(b[:])
 }
 
 // slotOf reads the slot of an id; not ok when the id is none of ours.

@@ -40,7 +40,9 @@ func TestIdsGoOnWhenTheNumberWraps(t *testing.T) {
 
 func TestIdNamesItsSlot(t *testing.T) {
 	for _, slot := range []uint32{1, 9, 10, 0xabcdef, math.MaxUint32} {
-		id := formatID(slot, 7)
+		var b [idLen]byte
+		formatID(&b, slot, 7)
+		id := string(b[:])
 		assert.Len(t, id, idLen)
 		got, ok := slotOf(id)
 		assert.True(t, ok)

@@ -37,7 +37,7 @@ func (p *Pending) fail(e abstract.Error) {
 		e.Message += "; "
 	}
 	e.Message += words
-	p.done(nil, &e)
+	p.done.Ended(nil, &e)
 }
 
 // failure is what a call ends with whose request could not be queued.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"sync"
 	"time"
+	"unsafe"
 
 	"trefoil/abstract"
 )
@@ -14,6 +15,14 @@ import (
 // the call, on that goroutine and without a lock held; it must not block. The
 // ways to wait for a call (at once, by a future, by a callback) are built on it.
 type Completion func(m abstract.BaseMessage, err error)
+
+// Ended calls f.
+func (f Completion) Ended(m abstract.BaseMessage, err error) { f(m, err) }
+
+// Waiter is who waits for a call. Ended is called as a Completion is.
+type Waiter interface {
+	Ended(m abstract.BaseMessage, err error)
+}
 
 // Config bounds a Requestor. The zero value takes the default.
 type Config struct {
@@ -33,18 +42,20 @@ type Requestor struct {
 	ignored uint64
 }
 
-// Pending is one call in flight.
+// Pending is one call in flight. Its memory is used for one call only.
 type Pending struct {
-	id   string
+	id   [idLen]byte
 	slot uint32
 	want abstract.MType
 	tick int64 // of its deadline
-	done Completion
+	done Waiter
 	mark abstract.Mark
 }
 
 // ID is the id of the call's request.
-func (p *Pending) ID() string { return p.id }
+func (p *Pending) ID() string {
+	return unsafe.String(&p.id[0], idLen) // written once, before anybody asks
+}
 
 // Mark goes into the Frame of the call's request, and tells whether it has left.
 func (p *Pending) Mark() *abstract.Mark { return &p.mark }
@@ -61,19 +72,29 @@ func New(cfg Config) *Requestor {
 // (Overloaded, or what CloseAll was given) means that it was not stored, and that
 // done will not be called.
 func (r *Requestor) Add(deadline time.Time, want abstract.MType, done Completion) (*Pending, error) {
-	p := &Pending{want: want, done: done}
+	p := new(Pending)
+	if err := r.Put(p, deadline, want, done); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Put is Add with memory that the caller brings: a zero Pending, of which nothing
+// else may be copied or used again.
+func (r *Requestor) Put(p *Pending, deadline time.Time, want abstract.MType, done Waiter) error {
+	p.want, p.done = want, done
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed != nil {
 		e := *r.closed
 		e.Sent = abstract.SentNo
-		return nil, &e
+		return &e
 	}
 	if r.table.live >= r.max {
-		return nil, &abstract.Error{Code: abstract.Overloaded, Message: "too many calls in flight on one connection; wait for some to end", Sent: abstract.SentNo}
+		return &abstract.Error{Code: abstract.Overloaded, Message: "too many calls in flight on one connection; wait for some to end", Sent: abstract.SentNo}
 	}
 	r.table.put(p, deadline)
-	return p, nil
+	return nil
 }
 
 // Complete ends the call that m answers. It returns false when there is none: m
@@ -90,9 +111,9 @@ func (r *Requestor) Complete(m abstract.BaseMessage) bool {
 	r.table.remove(p)
 	r.mu.Unlock()
 	if e := p.refuse(m); e != nil {
-		p.done(nil, e)
+		p.done.Ended(nil, e)
 	} else {
-		p.done(m, nil)
+		p.done.Ended(m, nil)
 	}
 	return true
 }

@@ -31,7 +31,7 @@ func (t *table) put(p *Pending, deadline time.Time) {
 	p.slot = t.free
 	t.free = t.slots[p.slot].next
 	t.salt++
-	p.id = formatID(p.slot, t.salt)
+	formatID(&p.id, p.slot, t.salt)
 	t.slots[p.slot] = slot{p: p}
 	t.live++
 	t.file(p, deadline)
@@ -54,7 +54,7 @@ func (t *table) find(id string) *Pending {
 	if !ok || int64(slot) >= int64(len(t.slots)) {
 		return nil
 	}
-	if p := t.slots[slot].p; p != nil && p.id == id {
+	if p := t.slots[slot].p; p != nil && p.ID() == id {
 		return p
 	}
 	return nil
