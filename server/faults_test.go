@@ -147,6 +147,52 @@ func TestSlowHandlerDelaysNobody(t *testing.T) {
 	}
 }
 
+// TestOrderIsKeptWhenHandlersHoldUpTheTurn lets every other message of one batch
+// be a call that blocks, each of another method: the rest of the batch is handled
+// in order all the same, by one goroutine after the other.
+func TestOrderIsKeptWhenHandlersHoldUpTheTurn(t *testing.T) {
+	b := server.NewBroker("127.0.0.1:0")
+	const n = 20
+	release := make(chan struct{})
+	for i := range n {
+		require.NoError(t, b.HandleFunc(server.Description{Method: sprintf("slow%d", i), Result: "any"}, func(context.Context, json.RawMessage) (any, error) {
+			<-release
+			return i, nil
+		}))
+	}
+	methods(t, b)
+	serve(t, b)
+	subscriber, peer := dialRaw(t, b.Addr()).hello(), dialRaw(t, b.Addr()).hello()
+	subscriber.send(frame{2, "c", `{"optype":0,"topic_key":"t"}`}, frame{2, "s", `{"optype":2,"topic_key":"t"}`})
+	subscriber.expect()
+	subscriber.expect()
+	var batch []frame
+	for i := range n {
+		batch = append(batch,
+			frame{0, sprintf("slow%d", i), sprintf(`{"method":"slow%d","parameters":{}}`, i)},
+			frame{0, sprintf("fast%d", i), `{"method":"Add","parameters":{"num1":1,"num2":2}}`},
+			frame{2, sprintf("p%d", i), sprintf(`{"optype":4,"topic_key":"t","topic_msg":%d}`, i)})
+	}
+	peer.send(batch...)
+	for i := range n {
+		assert.Equal(t, float64(i), subscriber.expectNot(18).field("topic_msg"))
+	}
+	for range 2 * n { // the fast calls and the publishes
+		f := peer.expectNot(18)
+		assert.NotContains(t, f.id, "slow")
+	}
+	close(release)
+	answered := map[string]bool{}
+	for range n {
+		f := peer.expectNot(18)
+		assert.Equal(t, 0, f.rcode())
+		answered[f.id] = true
+	}
+	assert.Len(t, answered, n)
+	peer.send(frame{0, "after", `{"method":"Add","parameters":{"num1":1,"num2":2}}`})
+	assert.Equal(t, "after", peer.expectNot(18).id, "the connection goes on as before")
+}
+
 func TestTooManyCallsAreAnsweredOverloaded(t *testing.T) {
 	b := server.NewBroker("127.0.0.1:0", server.WithHandlers(2, 3))
 	release := make(chan struct{})

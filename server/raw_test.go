@@ -110,6 +110,16 @@ func (r *raw) expect() frame {
 	return f
 }
 
+// expectNot is expect that passes over messages of a type.
+func (r *raw) expectNot(mtype int32) frame {
+	r.t.Helper()
+	for {
+		if f := r.expect(); f.mtype != mtype {
+			return f
+		}
+	}
+}
+
 func (r *raw) expectClosed() {
 	r.t.Helper()
 	f, err := r.read()

@@ -60,7 +60,7 @@ func (w *watchdog) remove(t *turn) {
 // settle returns when a turn that is being passed on has been.
 func (w *watchdog) settle() {
 	w.mu.Lock()
-	w.mu.Unlock() //nolint:staticcheck // to have had the lock is the point
+	w.mu.Unlock() //nolint:staticcheck,gocritic // to have had the lock is the point
 }
 
 // watch runs while there are turns, and a little longer.

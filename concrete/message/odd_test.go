@@ -14,10 +14,10 @@ import (
 func TestDecodeTakesTheTypesThatEncodingJSONTakes(t *testing.T) {
 	type inner struct{ X int }
 	type dash struct {
-		A int `json:"-,"`
+		A int `json:"-,"` //nolint:staticcheck // odd is the point
 	}
 	type quoted struct {
-		I inner `json:",string"`
+		I inner `json:",string"` //nolint:staticcheck // odd is the point
 	}
 	for name, v := range map[string]func() any{
 		"dash":                func() any { return new(dash) },
