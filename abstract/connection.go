@@ -145,6 +145,11 @@ type TransportConfig struct {
 	// a hand-over; for Receivers that never block. The netpoll transport
 	// ignores it, nothing of ours runs on its poller.
 	Direct bool
+	// Go runs a function on a goroutine, or returns false when it cannot. The
+	// transport delivers messages on such goroutines, one at a time for each
+	// connection; keeping them spares growing a new stack for every delivery.
+	// Default: a new goroutine each time.
+	Go     func(func()) bool
 	Logger *slog.Logger // default slog.Default()
 }
 

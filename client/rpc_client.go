@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -92,16 +93,7 @@ func (c *RpcClient) Call(ctx context.Context, method string, params, result any,
 	wake := c.wakes.Get().(chan struct{})
 	f.wake = wake
 	f.start(ctx)
-	if ctx.Done() == nil {
-		<-wake
-	} else {
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			f.cancel(ctx.Err())
-			<-wake // by whatever ended it first
-		}
-	}
+	f.await(ctx, wake)
 	c.wakes.Put(wake)
 	if f.err != nil {
 		return f.err
@@ -114,6 +106,27 @@ func (c *RpcClient) Call(ctx context.Context, method string, params, result any,
 		futures.Put(f)
 	}
 	return r.Decode(result)
+}
+
+// await waits for the call's end with a frame of a kilobyte on its stack. The
+// garbage collector halves stacks that are used by less than a quarter; the JSON
+// encoder needs 8 KiB of stack, and with many callers growing it again for their
+// next call cost 40 % of a client's time.
+//
+//go:noinline
+func (f *Future) await(ctx context.Context, wake chan struct{}) {
+	var room [1 << 10]byte
+	if ctx.Done() == nil {
+		<-wake
+	} else {
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			f.cancel(ctx.Err())
+			<-wake // by whatever ended it first
+		}
+	}
+	runtime.KeepAlive(&room)
 }
 
 // futures are the memory of calls that Call has made and that were answered. The

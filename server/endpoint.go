@@ -15,6 +15,7 @@ import (
 	"trefoil/business/peer"
 	"trefoil/concrete/lv"
 	"trefoil/concrete/message"
+	"trefoil/concrete/workers"
 )
 
 // agent is what our HELLO names us.
@@ -48,24 +49,26 @@ type endpoint struct {
 	mu       sync.RWMutex
 	conns    map[uint64]*conn
 
-	listening sync.Once
-	listenErr error
-	life      context.Context // ends with the first Shutdown
-	stop      context.CancelFunc
-	closed    sync.Once
-	watcher   sync.WaitGroup // the goroutine that looks after silent and stalled connections
-	watchdog  watchdog       // looks after handlers that hold up a turn
+	listening  sync.Once
+	listenErr  error
+	life       context.Context // ends with the first Shutdown
+	stop       context.CancelFunc
+	closed     sync.Once
+	watcher    sync.WaitGroup // the goroutine that looks after silent and stalled connections
+	deliverers *workers.Pool  // goroutines on which connections deliver
+	watchdog   watchdog       // looks after handlers that hold up a turn
 }
 
 // newEndpoint makes an endpoint without parts; they attach before it listens.
 func newEndpoint(addr string, cfg config) *endpoint {
 	codec := message.New(message.Config{MaxDepth: cfg.maxDepth})
 	ep := &endpoint{
-		cfg:      cfg,
-		log:      cfg.logger,
-		protocol: lv.New(codec, lv.Config{MaxFrame: cfg.maxFrame}),
-		dispatch: dispatch.New[*conn](),
-		conns:    make(map[uint64]*conn),
+		cfg:        cfg,
+		log:        cfg.logger,
+		protocol:   lv.New(codec, lv.Config{MaxFrame: cfg.maxFrame}),
+		dispatch:   dispatch.New[*conn](),
+		conns:      make(map[uint64]*conn),
+		deliverers: workers.New(workers.Config{}),
 	}
 	ep.life, ep.stop = context.WithCancel(context.Background())
 	ep.dispatch.Unhandled = (*conn).unserved
@@ -80,6 +83,7 @@ func newEndpoint(addr string, cfg config) *endpoint {
 		MaxQueued:    cfg.maxQueued,
 		WriteTimeout: cfg.writeTimeout,
 		MaxConns:     cfg.maxConns,
+		Go:           ep.deliverers.Go,
 		Logger:       cfg.logger,
 	})
 	return ep
@@ -132,6 +136,8 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 		for _, p := range ep.parts {
 			p.close()
 		}
+		// A handler that ignores the end of its context must not hold us up.
+		go ep.deliverers.Close()
 		ep.log.Info("server stopped")
 	})
 	return err

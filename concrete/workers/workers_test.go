@@ -69,7 +69,7 @@ func TestIdleGoroutinesEnd(t *testing.T) {
 		for range 10 {
 			p.Go(func() { time.Sleep(time.Millisecond) })
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		p.mu.Lock()
 		defer p.mu.Unlock()

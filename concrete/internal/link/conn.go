@@ -103,7 +103,7 @@ func (c *Conn) Open() {
 // nothing.
 func (c *Conn) Start() {
 	if c.in.set(func(in *inbound) { in.started = !c.direct }) {
-		go c.work()
+		c.startWork()
 	}
 	if c.out.uncork() {
 		go c.write(newBatch())
@@ -172,7 +172,7 @@ func (c *Conn) Close(err error) {
 	_ = c.wire.Close() // there is nobody left to tell
 	close(c.done)
 	if c.in.set(func(in *inbound) { in.closed = true }) {
-		go c.work()
+		c.startWork()
 	}
 }
 

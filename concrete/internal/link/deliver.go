@@ -51,6 +51,13 @@ func (c *Conn) Receive(p []byte) {
 		return
 	}
 	if start {
+		c.startWork()
+	}
+}
+
+// startWork starts a worker.
+func (c *Conn) startWork() {
+	if c.cfg.Go == nil || !c.cfg.Go(c.work) {
 		go c.work()
 	}
 }
@@ -68,7 +75,7 @@ func (c *Conn) ReadEnded(err error) {
 		c.Close(err)
 	}
 	if start {
-		go c.work()
+		c.startWork()
 	}
 }
 
