@@ -28,6 +28,8 @@ type discoveries struct {
 type followed struct {
 	method    string
 	known     bool                // the broker has answered
+	asking    bool                // a question is on its way that nobody waits for
+	problem   error               // why the last such question was not answered with a list
 	list      []abstract.Provider // replaced, never changed
 	held      []abstract.Provider // part of list that a reconnected broker does not know; believed in for a while
 	holding   *time.Timer         // ends that while
@@ -56,15 +58,14 @@ func (d *discoveries) init(c *Conn) {
 	dispatch.On(c.wire.dispatch, abstract.ReqService, d.onServiceRequest)
 }
 
-// method returns the entry of a method, and whether it is new. It is called with
-// the lock held.
-func (d *discoveries) method(name string) (m *followed, fresh bool) {
-	if m, ok := d.methods[name]; ok {
-		return m, false
+// method returns the entry of a method. It is called with the lock held.
+func (d *discoveries) method(name string) *followed {
+	m := d.methods[name]
+	if m == nil {
+		m = &followed{method: name, followers: make(map[*follower]struct{})}
+		d.methods[name] = m
 	}
-	m = &followed{method: name, followers: make(map[*follower]struct{})}
-	d.methods[name] = m
-	return m, true
+	return m
 }
 
 // discover asks the broker, and from then on hears of the method's changes.
@@ -116,18 +117,20 @@ func hostsOf(method string, rsp *message.ServiceResponse) ([]abstract.Provider, 
 	return list, nil
 }
 
-// follow makes a follower of a method. The first follower's question goes out in
-// the background.
+// follow makes a follower of a method. When nobody has an answer yet, a question
+// goes out in the background.
 func (d *discoveries) follow(method string) *follower {
 	d.mu.Lock()
-	m, fresh := d.method(method)
+	m := d.method(method)
 	f := &follower{of: m, changed: make(chan struct{}, 1)}
 	m.followers[f] = struct{}{}
 	if m.known {
 		f.changed <- struct{}{}
 	}
+	ask := !m.known && !m.asking
+	m.asking = m.asking || ask
 	d.mu.Unlock()
-	if fresh {
+	if ask {
 		d.askSoon(m)
 	}
 	return f
@@ -137,15 +140,16 @@ func (d *discoveries) follow(method string) *follower {
 // the restore after the reconnect asks; a refusal is repeated after a while.
 func (d *discoveries) askSoon(m *followed) {
 	d.conn.acquire(func(s *session, err error) {
-		if err != nil {
+		if err != nil { // closed, and nobody is to be told
 			return
 		}
 		s.begin(time.Now().Add(d.conn.cfg.timeout), abstract.RspService, discoverRequest(m.method), func(rsp abstract.BaseMessage, err error) {
-			if err == nil {
+			switch {
+			case err == nil:
 				d.answered(m, rsp.(*message.ServiceResponse))
-				return
-			}
-			if abstract.CodeOf(err) != abstract.Disconnected {
+			case abstract.CodeOf(err) == abstract.Disconnected:
+				d.askSoon(m) // on the next session
+			default:
 				d.askLater(m)
 			}
 		})
@@ -153,20 +157,45 @@ func (d *discoveries) askSoon(m *followed) {
 }
 
 func (d *discoveries) askLater(m *followed) {
-	time.AfterFunc(d.conn.cfg.backoffMax/2+backoff(&d.conn.cfg, 20)/2, func() { d.askSoon(m) })
+	time.AfterFunc(d.conn.cfg.backoffMax/2+backoff(&d.conn.cfg, 20)/2, func() {
+		if d.conn.ctx.Err() == nil {
+			d.askSoon(m)
+		}
+	})
 }
 
 // answered takes the answer to a question that nobody waits for.
 func (d *discoveries) answered(m *followed, rsp *message.ServiceResponse) {
 	list, err := hostsOf(m.method, rsp)
 	if err != nil {
-		d.conn.report(decorate(asError(err), "discover "+m.method, 1, d.conn.addr))
-		d.askLater(m)
+		d.refused(m, err)
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	m.asking = false
 	d.set(m, list)
+}
+
+// refused tells who has no list yet why, and asks again later.
+func (d *discoveries) refused(m *followed, err error) {
+	e := decorate(asError(err), "discover "+m.method, 1, d.conn.addr)
+	d.conn.report(e)
+	d.mu.Lock()
+	m.asking, m.problem = true, e
+	for f := range m.followers {
+		f.wake()
+	}
+	d.mu.Unlock()
+	d.askLater(m)
+}
+
+// wake says that there is something to take.
+func (f *follower) wake() {
+	select {
+	case f.changed <- struct{}{}:
+	default: // it has not taken the last change yet, and takes both together
+	}
 }
 
 func (d *discoveries) unfollow(f *follower) {
@@ -225,7 +254,7 @@ func difference(a, b []abstract.Provider) []abstract.Provider {
 func (d *discoveries) change(m *followed, list []abstract.Provider) {
 	first := !m.known
 	online, offline := difference(list, m.list), difference(m.list, list)
-	m.list, m.known = list, true
+	m.list, m.known, m.problem = list, true, nil
 	if !first && len(online)+len(offline) == 0 {
 		return
 	}
@@ -235,10 +264,7 @@ func (d *discoveries) change(m *followed, list []abstract.Provider) {
 				f.bounced = append(f.bounced, p)
 			}
 		}
-		select {
-		case f.changed <- struct{}{}:
-		default: // it has not taken the last change yet, and takes both together
-		}
+		f.wake()
 	}
 	if first {
 		return
@@ -272,6 +298,9 @@ func (d *discoveries) take(f *follower) (abstract.Providers, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	list := f.of.list
+	if !f.of.known {
+		return abstract.Providers{Err: f.of.problem}, f.of.problem != nil
+	}
 	p := abstract.Providers{List: list, Online: difference(list, f.seen), Offline: difference(f.seen, list)}
 	for _, b := range f.bounced {
 		if len(without(list, b.Host)) < len(list) { // it went and came back
@@ -317,12 +346,12 @@ func (d *discoveries) restore(ctx context.Context, s *session) error {
 func (d *discoveries) restored(m *followed, rsp *message.ServiceResponse) {
 	list, err := hostsOf(m.method, rsp)
 	if err != nil {
-		d.conn.report(decorate(asError(err), "discover "+m.method, 1, d.conn.addr))
-		d.askLater(m)
+		d.refused(m, err)
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	m.asking = false
 	if m.holding != nil {
 		m.holding.Stop()
 	}

@@ -72,7 +72,7 @@ func (d *DiscoveryClient) Watch(ctx context.Context, method string) iter.Seq2[ab
 				yield(abstract.Providers{}, d.conn.closedError())
 				return
 			case <-f.changed:
-				if p, ok := d.conn.discoveries.take(f); ok && !yield(p, nil) {
+				if p, ok := d.conn.discoveries.take(f); ok && p.Err == nil && !yield(p, nil) {
 					return
 				}
 			}

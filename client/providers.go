@@ -128,6 +128,17 @@ func (p *providers) update(r *route, change abstract.Providers) {
 		p.mu.Unlock()
 		return
 	}
+	if change.Err != nil {
+		waiting := r.waiting
+		r.waiting = make(map[*routing]struct{})
+		p.mu.Unlock()
+		for w := range waiting {
+			e := *asError(change.Err)
+			e.Sent = abstract.SentNo
+			w.fn(nil, "", &e)
+		}
+		return
+	}
 	r.list, r.known = change.List, true
 	var retired []*provider
 	for _, gone := range change.Offline {
@@ -287,20 +298,22 @@ type provider struct {
 
 	mu         sync.Mutex
 	connecting bool
+	slow       bool // connecting takes so long that calls go elsewhere
 	retired    bool
 	failures   int
 	restUntil  time.Time // after a failure: other providers are preferred until then
 	waiting    map[*routing]struct{}
 }
 
-// ailing says whether the provider could not be reached just now.
+// ailing says whether the provider could not be reached just now, or takes its
+// time.
 func (h *provider) ailing(now time.Time) bool {
 	if h.current.Load() != nil {
 		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return now.Before(h.restUntil)
+	return h.slow || now.Before(h.restUntil)
 }
 
 // acquire gives a routing the provider's session, as soon as there is one.
@@ -326,14 +339,37 @@ func (h *provider) forget(w *routing) {
 	delete(h.waiting, w)
 }
 
-// connect makes one try to open the connection, and tells who waits for it.
-func (h *provider) connect() {
-	s, err := h.owner.wire.open(h.owner.client.ctx, h.addr, h.how, h.lost)
+// connectPatience is how long calls wait for a connection to be opened before
+// they try another provider.
+const connectPatience = 300 * time.Millisecond
+
+// takeLong sends the calls that wait for the connection to other providers. Those
+// that find none come back.
+func (h *provider) takeLong() {
 	h.mu.Lock()
-	h.connecting = false
+	if !h.connecting {
+		h.mu.Unlock()
+		return
+	}
+	h.slow = true
 	waiting := h.waiting
 	h.waiting = make(map[*routing]struct{})
-	unwanted := h.retired && len(waiting) == 0
+	h.mu.Unlock()
+	for w := range waiting {
+		w.call.failed(h.addr, &abstract.Error{Code: abstract.Unavailable, Message: "connecting to " + h.addr + " takes long", Sent: abstract.SentNo})
+	}
+}
+
+// connect makes one try to open the connection, and tells who waits for it.
+func (h *provider) connect() {
+	patience := time.AfterFunc(connectPatience, h.takeLong)
+	s, err := h.owner.wire.open(h.owner.client.ctx, h.addr, h.how, h.lost)
+	patience.Stop()
+	h.mu.Lock()
+	h.connecting, h.slow = false, false
+	waiting := h.waiting
+	h.waiting = make(map[*routing]struct{})
+	unwanted := h.retired
 	if err == nil {
 		h.failures = 0
 		select {
@@ -354,7 +390,7 @@ func (h *provider) connect() {
 		}
 	}
 	if err == nil && unwanted {
-		s.leave(h.owner.client.ctx, "no longer needed")
+		s.leaveWhenIdle(h.owner.client.ctx)
 	}
 }
 

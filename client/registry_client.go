@@ -46,13 +46,15 @@ func (r *RegistryClient) Unregister(ctx context.Context, providers ...abstract.P
 
 // registrations is what a Conn keeps registered.
 type registrations struct {
-	conn  *Conn
-	mu    sync.Mutex
-	wants map[abstract.Provider]struct{}
+	conn     *Conn
+	mu       sync.Mutex
+	wants    map[abstract.Provider]struct{}
+	retrying map[abstract.Provider]bool // those that the broker has refused after a reconnect
 }
 
 func (r *registrations) init(c *Conn) {
 	r.conn, r.wants = c, make(map[abstract.Provider]struct{})
+	r.retrying = make(map[abstract.Provider]bool)
 }
 
 func (r *registrations) want(p abstract.Provider) {
@@ -120,16 +122,71 @@ func serviceRequest(op abstract.ServiceOp, p abstract.Provider) request {
 // restore registers everything again.
 func (r *registrations) restore(ctx context.Context, s *session) error {
 	r.mu.Lock()
+	wants := make([]abstract.Provider, 0, len(r.wants))
 	requests := make([]request, 0, len(r.wants))
 	for p := range r.wants {
 		q := serviceRequest(abstract.ServiceRegister, p)
-		q.see = func(m abstract.BaseMessage) {
-			if rsp := m.(*message.ServiceResponse); rsp.Code != abstract.OK {
-				r.conn.report(refused("register "+p.Method, rsp.Code, rsp.Message, r.conn.addr))
-			}
-		}
-		requests = append(requests, q)
+		q.see = func(m abstract.BaseMessage) { r.restored(p, m.(*message.ServiceResponse)) }
+		wants, requests = append(wants, p), append(requests, q)
 	}
 	r.mu.Unlock()
-	return s.askAll(ctx, requests)
+	if err := s.askAll(ctx, requests); err != nil {
+		return err
+	}
+	return s.askAll(ctx, r.takenBack(wants))
+}
+
+// takenBack are the requests that undo what was unregistered while it was being
+// restored.
+func (r *registrations) takenBack(restored []abstract.Provider) []request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var requests []request
+	for _, p := range restored {
+		if _, wanted := r.wants[p]; !wanted {
+			requests = append(requests, serviceRequest(abstract.ServiceUnregister, p))
+		}
+	}
+	return requests
+}
+
+// restored looks at the answer to a registration that was restored. One that is
+// refused is tried again: the broker had taken it before.
+func (r *registrations) restored(p abstract.Provider, rsp *message.ServiceResponse) {
+	if rsp.Code == abstract.OK {
+		return
+	}
+	r.conn.report(refused("register "+p.Method, rsp.Code, rsp.Message, r.conn.addr))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.retrying[p] {
+		r.retrying[p] = true
+		go r.retry(p)
+	}
+}
+
+// retry registers until it succeeds or nobody wants it any more.
+func (r *registrations) retry(p abstract.Provider) {
+	defer func() {
+		r.mu.Lock()
+		delete(r.retrying, p)
+		r.mu.Unlock()
+	}()
+	for try := 2; ; try++ {
+		select {
+		case <-r.conn.ctx.Done():
+			return
+		case <-time.After(backoff(&r.conn.cfg, try)):
+		}
+		r.mu.Lock()
+		_, wanted := r.wants[p]
+		r.mu.Unlock()
+		if !wanted {
+			return
+		}
+		m, err := r.conn.ask(r.conn.ctx, "register "+p.Method, serviceRequest(abstract.ServiceRegister, p))
+		if err == nil && m.(*message.ServiceResponse).Code == abstract.OK {
+			return
+		}
+	}
 }

@@ -14,7 +14,7 @@ type Config struct {
 	Broker string
 
 	MaxProvidersPerConn     int // methods times hosts that one connection registers; default 1,024
-	MaxMethodsPerDiscoverer int // methods that one connection is told about; default 4,096
+	MaxMethodsPerDiscoverer int // methods that one connection is told about; default 16,384
 	MaxProvidersPerMethod   int // all connections together; registrations under way are not counted; default 32,768
 	MaxMethod               int // bytes of a method's name; default 256
 	MaxIP                   int // bytes of a host's address or name; default 253, as in messages
@@ -24,7 +24,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Broker = cmp.Or(c.Broker, "local")
 	c.MaxProvidersPerConn = cmp.Or(c.MaxProvidersPerConn, 1024)
-	c.MaxMethodsPerDiscoverer = cmp.Or(c.MaxMethodsPerDiscoverer, 4096)
+	c.MaxMethodsPerDiscoverer = cmp.Or(c.MaxMethodsPerDiscoverer, 16_384)
 	c.MaxProvidersPerMethod = cmp.Or(c.MaxProvidersPerMethod, 32768)
 	c.MaxMethod = cmp.Or(c.MaxMethod, 256)
 	c.MaxIP = cmp.Or(c.MaxIP, 253)

@@ -6,6 +6,7 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -26,6 +27,9 @@ func Encode(v any) (Raw, error) {
 		}
 		return raw, nil
 	}
+	if raw, ok := encodeScalar(v); ok {
+		return raw, nil
+	}
 	raw, err := json.MarshalWithOption(v, json.DisableHTMLEscape())
 	if err != nil {
 		return nil, &abstract.Error{Code: abstract.InvalidParams, Message: "the value cannot be written as JSON", Err: textError(err.Error())}
@@ -33,12 +37,54 @@ func Encode(v any) (Raw, error) {
 	return raw, nil
 }
 
+// encodeScalar writes the commonest small values, for which the way through
+// reflection is several times the work.
+func encodeScalar(v any) (Raw, bool) {
+	switch v := v.(type) {
+	case string:
+		raw := make([]byte, 0, len(v)+2)
+		raw = append(append(append(raw, '"'), v...), '"')
+		end, plain := skipText(raw, 0)
+		return raw, plain && end == len(raw)
+	case bool:
+		return strconv.AppendBool(nil, v), true
+	case int:
+		return strconv.AppendInt(nil, int64(v), 10), true
+	case int64:
+		return strconv.AppendInt(nil, v, 10), true
+	}
+	return nil, false
+}
+
+// decodeScalar reads what encodeScalar writes. It is not ok for anything that
+// takes a second look: escapes, letters beyond ASCII, numbers that do not fit.
+func decodeScalar(raw Raw, v any) (ok bool) {
+	switch v := v.(type) {
+	case *string:
+		if end, plain := skipText(raw, 0); v != nil && plain && end == len(raw) {
+			*v = string(raw[1 : end-1])
+			return true
+		}
+	case *int:
+		if n, ok := integer(raw); ok && v != nil && n == int64(int(n)) {
+			*v = int(n)
+			return true
+		}
+	case *int64:
+		if n, ok := integer(raw); ok && v != nil {
+			*v = n
+			return true
+		}
+	}
+	return false
+}
+
 // EncodeResult is Encode for a call's result, which existing programs do not take
 // as null: a nil slice is [], a nil []byte "", and everything else that Encode
 // makes null of is {}: nothing, a nil pointer, a nil map, a nil Raw.
 func EncodeResult(v any) (Raw, error) {
 	raw, err := Encode(v)
-	if err != nil || string(trim(raw)) != "null" {
+	if err != nil || len(raw) > 0 && (raw[0] == '"' || raw[0] == '{' || raw[0] >= '0' && raw[0] <= '9') || string(trim(raw)) != "null" {
 		return raw, err
 	}
 	t := reflect.TypeOf(v)
@@ -88,6 +134,9 @@ func Decode(raw Raw, v any) error {
 	}
 	if p, ok := v.(*Raw); ok && p != nil {
 		*p = raw
+		return nil
+	}
+	if decodeScalar(raw, v) {
 		return nil
 	}
 	err := decode(raw, v)
