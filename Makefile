@@ -17,8 +17,10 @@ test: ## what the README says
 race:
 	go test -race ./...
 
-long: ## the full forms of tests that are short by default
-	TREFOIL_LONG=1 go test -count=1 -timeout=60m ./...
+long: ## many more steps of the model tests, all tests ten times, minutes of fuzzing
+	go test -count=1 -timeout=30m -rapid.checks=20000 ./business/registry ./business/topic ./business/requestor ./business/peer ./concrete/internal/link
+	go test -count=10 -timeout=60m ./...
+	.ci/fuzz 3m
 
 fuzz: ## every fuzz target, FUZZTIME each
 	.ci/fuzz $(FUZZTIME)

@@ -46,6 +46,9 @@ type BaseConnection interface {
 	// Stalled says for how long an incomplete frame has been waiting for its
 	// end; 0 when there is none.
 	Stalled() time.Duration
+	// Received is how many bytes have come so far, those of an incomplete
+	// frame included.
+	Received() uint64
 	RemoteAddr() net.Addr
 	LocalAddr() net.Addr
 }
@@ -75,6 +78,9 @@ const (
 func (m *Mark) Take() bool {
 	return m.state.CompareAndSwap(markWaiting, markTaken)
 }
+
+// Taken says whether a connection has taken the frame to write it.
+func (m *Mark) Taken() bool { return m.state.Load() == markTaken }
 
 // Withdraw takes the frame back. False means that bytes may have left.
 func (m *Mark) Withdraw() bool {

@@ -244,7 +244,7 @@ func (c *call) cancel(cause error) {
 		s.requests.Cancel(p, cause) // or, when it is not stored yet, launch does
 		return
 	}
-	c.finish(Reply{}, &abstract.Error{Code: abstract.CodeOf(cause), Message: "the caller gave up", Err: cause, Sent: c.fate()})
+	c.finish(Reply{}, &abstract.Error{Code: abstract.CodeOf(cause), Message: requestor.GivenUp(cause), Err: cause, Sent: c.fate()})
 }
 
 // expire ends the call at its deadline while it waits for a session.

@@ -21,6 +21,7 @@ type discoveries struct {
 	methods   map[string]*followed
 	listeners map[*listener]struct{}
 	calls     *serial // runs the listeners' callbacks
+	following sync.WaitGroup
 	closed    bool
 }
 
@@ -392,4 +393,5 @@ func (d *discoveries) close() {
 	}
 	d.mu.Unlock()
 	d.calls.close()
+	d.following.Wait()
 }

@@ -33,7 +33,7 @@ func (d *DiscoveryClient) Follow(method string, fn func(abstract.Providers)) (st
 	f := d.conn.discoveries.follow(method)
 	done := make(chan struct{})
 	quit := make(chan struct{})
-	go func() {
+	d.conn.discoveries.following.Go(func() {
 		defer close(done)
 		for {
 			select {
@@ -47,7 +47,7 @@ func (d *DiscoveryClient) Follow(method string, fn func(abstract.Providers)) (st
 				}
 			}
 		}
-	}()
+	})
 	var once sync.Once
 	return func() {
 		once.Do(func() { d.conn.discoveries.unfollow(f); close(quit) })
@@ -66,7 +66,7 @@ func (d *DiscoveryClient) Watch(ctx context.Context, method string) iter.Seq2[ab
 		for {
 			select {
 			case <-ctx.Done():
-				yield(abstract.Providers{}, ctx.Err())
+				yield(abstract.Providers{}, &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "watch " + method, Message: "the context is over", Err: ctx.Err()})
 				return
 			case <-d.conn.ctx.Done():
 				yield(abstract.Providers{}, d.conn.closedError())

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"runtime"
 	"sync"
 	"time"
@@ -88,24 +89,30 @@ func newRpcClient(cfg config) *RpcClient {
 // message.Raw that is one; nil is an object without members. The deadline is the
 // earliest of ctx's, the Timeout option's and the client's default.
 func (c *RpcClient) Call(ctx context.Context, method string, params, result any, opts ...CallOption) error {
-	f := futures.Get().(*Future)
-	c.prepare(ctx, f, method, params, opts)
-	wake := c.wakes.Get().(chan struct{})
-	f.wake = wake
-	f.start(ctx)
-	f.await(ctx, wake)
-	c.wakes.Put(wake)
-	if f.err != nil {
-		return f.err
-	}
-	r := f.reply
-	if f.direct && f.attempts == 1 {
-		// Nobody knows such a call any more: its request was written, its pending
-		// call is out of the table, and no other goroutine was on its way with it.
-		*f = Future{}
-		futures.Put(f)
+	r, err := c.CallReply(ctx, method, params, opts...)
+	if err != nil {
+		return err
 	}
 	return r.Decode(result)
+}
+
+// CallReply is Call that returns the result undecoded, with who answered.
+func (c *RpcClient) CallReply(ctx context.Context, method string, params any, opts ...CallOption) (Reply, error) {
+	k := calls.Get().(*call)
+	c.prepare(ctx, k, method, params, opts)
+	wake := c.wakes.Get().(chan struct{})
+	k.wake = wake
+	k.start(ctx)
+	k.await(ctx, wake)
+	c.wakes.Put(wake)
+	r, err := k.reply, k.err
+	if err == nil && k.direct && k.attempts == 1 && k.first.Mark().Taken() {
+		// Nobody knows such a call any more: its request was written, its pending
+		// call is out of the table, and no other goroutine was on its way with it.
+		*k = call{}
+		calls.Put(k)
+	}
+	return r, err
 }
 
 // await waits for the call's end with a frame of a kilobyte on its stack. The
@@ -114,7 +121,7 @@ func (c *RpcClient) Call(ctx context.Context, method string, params, result any,
 // next call cost 40 % of a client's time.
 //
 //go:noinline
-func (f *Future) await(ctx context.Context, wake chan struct{}) {
+func (c *call) await(ctx context.Context, wake chan struct{}) {
 	var room [1 << 10]byte
 	if ctx.Done() == nil {
 		<-wake
@@ -122,25 +129,26 @@ func (f *Future) await(ctx context.Context, wake chan struct{}) {
 		select {
 		case <-wake:
 		case <-ctx.Done():
-			f.cancel(ctx.Err())
+			c.cancel(ctx.Err())
 			<-wake // by whatever ended it first
 		}
 	}
 	runtime.KeepAlive(&room)
 }
 
-// futures are the memory of calls that Call has made and that were answered. The
-// other ways to call give theirs to the user.
-var futures = sync.Pool{New: func() any { return new(Future) }}
+// calls is the memory of calls that were waited for and answered. The other ways
+// to call give theirs to the user.
+var calls = sync.Pool{New: func() any { return new(call) }}
 
 // CallFuture starts a call and returns at once. Dropping the Future leaks
 // nothing: the call ends at its deadline at the latest.
 func (c *RpcClient) CallFuture(ctx context.Context, method string, params any, opts ...CallOption) *Future {
 	f := new(Future)
-	c.prepare(ctx, f, method, params, opts)
-	f.done = make(chan struct{})
-	f.start(ctx)
-	f.watch(ctx)
+	k := &f.call
+	c.prepare(ctx, k, method, params, opts)
+	k.done = make(chan struct{})
+	k.start(ctx)
+	k.watch(ctx)
 	return f
 }
 
@@ -148,26 +156,26 @@ func (c *RpcClient) CallFuture(ctx context.Context, method string, params any, o
 // outcome, on a goroutine of its own: never inside CallFunc and never on the
 // goroutine that reads the connection, so it may block and call again.
 func (c *RpcClient) CallFunc(ctx context.Context, method string, params any, fn func(Reply, error), opts ...CallOption) {
-	f := new(Future)
-	c.prepare(ctx, f, method, params, opts)
-	f.fn = fn
-	f.start(ctx)
-	f.watch(ctx)
+	k := new(call)
+	c.prepare(ctx, k, method, params, opts)
+	k.fn = fn
+	k.start(ctx)
+	k.watch(ctx)
 }
 
-// prepare fills the zero f with a call that has not begun.
-func (c *RpcClient) prepare(ctx context.Context, f *Future, method string, params any, opts []CallOption) {
+// prepare fills the zero k with a call that has not begun.
+func (c *RpcClient) prepare(ctx context.Context, k *call, method string, params any, opts []CallOption) {
 	o := callOptions{timeout: c.cfg.timeout}
 	for _, opt := range opts {
 		opt(&o)
 	}
-	f.client, f.idempotent, f.begun = c, o.idempotent, time.Now()
-	f.deadline = f.begun.Add(o.timeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(f.deadline) {
-		f.deadline = d
+	k.client, k.idempotent, k.begun = c, o.idempotent, time.Now()
+	k.deadline = k.begun.Add(o.timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(k.deadline) {
+		k.deadline = d
 	}
-	f.req.Method = method
-	f.req.Parameters, f.err = encodeParams(params)
+	k.req.Method = method
+	k.req.Parameters, k.err = encodeParams(params)
 }
 
 // encodeParams makes the JSON object of a call's parameters.
@@ -199,9 +207,9 @@ func (c *RpcClient) Close() error {
 
 // Reply is the result of a call that succeeded.
 type Reply struct {
-	Raw      message.Raw // JSON text; must not be changed
-	Instance string      // who answered, as an address
-	Attempts int         // how many times the call was tried
+	Raw      json.RawMessage // must not be changed
+	Instance string          // who answered, as an address
+	Attempts int             // how many times the call was tried
 }
 
 // Decode reads the result into v, which is what encoding/json takes. nil only
@@ -217,25 +225,25 @@ func (r Reply) Decode(v any) error {
 }
 
 // Future is a call that was started and not waited for. Safe for concurrent use.
-type Future struct{ call }
+type Future struct{ call call }
 
 // Done is closed when the call has ended.
-func (f *Future) Done() <-chan struct{} { return f.done }
+func (f *Future) Done() <-chan struct{} { return f.call.done }
 
 // Wait waits for the call to end and decodes its result into result, unless that
 // is nil. When ctx ends first, Wait returns ctx's error and the call goes on. It
 // may be called many times.
 func (f *Future) Wait(ctx context.Context, result any) error {
 	select {
-	case <-f.done:
-		return f.outcome(result)
+	case <-f.call.done:
+		return f.call.outcome(result)
 	default:
 	}
 	select {
-	case <-f.done:
-		return f.outcome(result)
+	case <-f.call.done:
+		return f.call.outcome(result)
 	case <-ctx.Done():
-		return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "wait for " + f.req.Method, Err: ctx.Err()}
+		return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "wait for " + f.call.req.Method, Err: ctx.Err()}
 	}
 }
 
@@ -244,8 +252,8 @@ func (f *Future) Reply(ctx context.Context) (Reply, error) {
 	if err := f.Wait(ctx, nil); err != nil {
 		return Reply{}, err
 	}
-	return f.reply, nil
+	return f.call.reply, nil
 }
 
 // Cancel ends the call with Cancelled, unless it has ended already.
-func (f *Future) Cancel() { f.cancel(context.Canceled) }
+func (f *Future) Cancel() { f.call.cancel(context.Canceled) }

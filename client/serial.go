@@ -18,18 +18,19 @@ func newSerial() *serial {
 	return s
 }
 
-// run queues fn. After close it does nothing.
-func (s *serial) run(fn func()) {
+// run queues fn. After close it does nothing, and returns false.
+func (s *serial) run(fn func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return
+		return false
 	}
 	s.waiting = append(s.waiting, fn)
 	if !s.running {
 		s.running = true
 		go s.work()
 	}
+	return true
 }
 
 func (s *serial) work() {

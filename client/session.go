@@ -34,6 +34,9 @@ type wire struct {
 	cfg      *config
 	protocol *lv.Protocol
 	dispatch *dispatch.Dispatcher[*session] // for what is no response: pushes and notices
+	// pushes, unless nil, takes the pushes that a batch begins with, and returns
+	// how many these are.
+	pushes func(batch []abstract.BaseMessage) int
 }
 
 func newWire(cfg *config) *wire {
@@ -58,13 +61,15 @@ type session struct {
 	requests *requestor.Requestor
 	onLost   func(*session, error) // called once, after every call in flight has ended
 
-	mu    sync.Mutex // guards judge
-	judge *peer.Peer
-	batch []abstract.BaseMessage
+	mu       sync.Mutex // guards both
+	judge    *peer.Peer
+	received uint64 // when the last tick looked
+	batch    []abstract.BaseMessage
 
 	leaving  atomic.Pointer[error] // why, when the peer has said goodbye: nothing new is sent then
 	met      chan struct{}         // closed when HELLO is answered
 	gone     chan struct{}         // closed when every call has ended and onLost has been called
+	run      string                // which run of the server this is, if it says so; set before met is closed
 	metOnce  sync.Once
 	flushing atomic.Bool   // a caller is about to flush
 	sooner   chan struct{} // a deadline earlier than the one waited for was added
@@ -171,12 +176,21 @@ func (s *session) modern() bool { return s.judge.Modern() }
 func (s *session) OnMessages(batch []abstract.BaseMessage) {
 	now := time.Now()
 	rest := s.batch[:0]
+	trusted := false // the judge has seen a message of this batch; it has no say in calls, topics and services after it
 	for _, m := range batch {
-		s.mu.Lock()
-		v := s.judge.Receive(m, now)
-		s.mu.Unlock()
+		legacy := m.Type().Legacy()
+		v := peer.Verdict{Deliver: true}
+		if !trusted || !legacy {
+			s.mu.Lock()
+			v = s.judge.Receive(m, now)
+			s.mu.Unlock()
+		}
+		trusted = v.Deliver && legacy
 		switch {
 		case v.Met:
+			if hello, ok := m.(*message.HelloResponse); ok {
+				s.run = hello.Run
+			}
 			s.metOnce.Do(func() { close(s.met) })
 		case v.Reply != nil:
 			s.answer(v.Reply)
@@ -205,10 +219,17 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 }
 
 func (s *session) handle(rest []abstract.BaseMessage) []abstract.BaseMessage {
-	if len(rest) == 0 {
-		return rest
+	for todo := rest; len(todo) > 0; {
+		n := 0
+		if s.pushes != nil {
+			n = s.pushes(todo)
+		}
+		if n == 0 {
+			n = 1
+			s.dispatch.Dispatch(s, todo[:1])
+		}
+		todo = todo[n:]
 	}
-	s.dispatch.Dispatch(s, rest)
 	clear(rest)
 	return rest[:0]
 }
@@ -285,8 +306,9 @@ func (s *session) tick(now time.Time) {
 		return
 	}
 	s.mu.Lock()
-	if stalled > 0 { // a long frame is on its way, and holds up the peer's pongs
-		s.judge.Heard(now)
+	if received := s.Received(); stalled > 0 && received != s.received {
+		s.received = received
+		s.judge.Heard(now) // a long frame is on its way, and holds up the peer's pongs
 	}
 	v := s.judge.Tick(now)
 	s.mu.Unlock()
@@ -332,6 +354,14 @@ func (s *session) store(p *requestor.Pending, deadline time.Time, want abstract.
 // post queues the request of a pending call and writes it; what goes wrong ends
 // the call.
 func (s *session) post(m abstract.BaseMessage, p *requestor.Pending) {
+	if s.enqueue(m, p) {
+		s.flushSoon()
+	}
+}
+
+// enqueue queues the request of a pending call. What goes wrong ends the call, and
+// enqueue returns false.
+func (s *session) enqueue(m abstract.BaseMessage, p *requestor.Pending) bool {
 	b, err := s.protocol.Encode(m)
 	if err == nil {
 		err = s.judge.CheckSize(len(b))
@@ -341,9 +371,23 @@ func (s *session) post(m abstract.BaseMessage, p *requestor.Pending) {
 	}
 	if err != nil {
 		s.requests.Fail(p, err)
+	}
+	return err == nil
+}
+
+// flushLater is flushSoon for callers who do not wait for their answer: as long as
+// answers are outstanding they go on, and another goroutine writes for all of them.
+func (s *session) flushLater() {
+	if s.requests.Len() <= 1 {
+		s.flushSoon()
 		return
 	}
-	s.flushSoon()
+	if s.flushing.CompareAndSwap(false, true) {
+		go func() {
+			s.flushing.Store(false)
+			s.Flush()
+		}()
+	}
 }
 
 // flushSoon writes what is queued. Callers that come at the same time share one

@@ -3,7 +3,12 @@ package client
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
+	"sync/atomic"
+
+	"trefoil/abstract"
+	"trefoil/concrete/message"
 )
 
 // Subscription is one subscriber's interest in a topic, with a queue of its own.
@@ -15,10 +20,12 @@ type Subscription struct {
 
 	mu      sync.Mutex
 	waiting []Message
+	spare   []Message // memory for waiting; only deliver gives some
 	bytes   int
 	missed  uint64        // dropped since the last message that was put
 	ready   chan struct{} // holds an element while there is something to take, or the end
 	err     error         // why it ended
+	ended   atomic.Bool   // err is set
 }
 
 func newSubscription(c *Conn, topic string) *Subscription {
@@ -67,31 +74,43 @@ func (s *Subscription) forget() {
 	}
 }
 
-// put queues a message. When the queue is full, the oldest ones make room.
-func (s *Subscription) put(m Message) {
+// put queues pushes. When the queue is full, the oldest messages make room.
+func (s *Subscription) put(pushes []abstract.BaseMessage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return
 	}
-	m.Missed = s.missed
-	s.missed = 0
-	s.waiting = append(s.waiting, m)
-	s.bytes += m.size()
+	if len(s.waiting) == 0 && cap(s.waiting) == 0 {
+		s.waiting = s.spare // what deliver has done with
+		s.spare = nil
+	}
+	s.waiting = slices.Grow(s.waiting, len(pushes))
+	for _, push := range pushes {
+		m := push.(*message.TopicRequest)
+		s.waiting = append(s.waiting, Message{Topic: s.topic, ID: m.ID(), Data: m.Message, Missed: s.missed})
+		s.missed = 0
+		s.bytes += s.waiting[len(s.waiting)-1].size()
+	}
+	s.makeRoom()
+	s.wake()
+}
+
+// makeRoom drops the oldest messages above the limit. One may always wait.
+func (s *Subscription) makeRoom() {
 	drop := 0
 	for s.bytes > s.conn.cfg.subscribing && drop < len(s.waiting)-1 {
-		lost := s.waiting[drop]
+		lost := &s.waiting[drop]
 		s.bytes -= lost.size()
 		drop++
 		s.waiting[drop].Missed += lost.Missed + 1
 	}
 	clear(s.waiting[:drop])
 	s.waiting = s.waiting[drop:]
-	s.wake()
 }
 
 // size is what a waiting message is counted as: its text and what holds it.
-func (m Message) size() int { return len(m.Data) + len(m.ID) + 96 }
+func (m *Message) size() int { return len(m.Data) + len(m.ID) + 96 }
 
 // miss notes messages that never arrived.
 func (s *Subscription) miss(n uint64) {
@@ -113,18 +132,27 @@ func (s *Subscription) end(err error) {
 	defer s.mu.Unlock()
 	if s.err == nil {
 		s.err = err
-		s.waiting, s.bytes = nil, 0
+		s.ended.Store(true)
+		s.waiting, s.spare, s.bytes = nil, nil, 0
 		s.wake()
 	}
 }
 
-// take returns everything that waits.
-func (s *Subscription) take() ([]Message, error) {
+// spareMessages bounds the memory that is kept for further messages.
+const spareMessages = 1024
+
+// take returns everything that waits. done, which may be nil, is what it returned
+// before.
+func (s *Subscription) take(done []Message) ([]Message, error) {
+	clear(done)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		s.wake() // for whoever asks again
 		return nil, s.err
+	}
+	if cap(done) <= spareMessages {
+		s.spare = done[:0]
 	}
 	all := s.waiting
 	s.waiting, s.bytes = nil, 0
@@ -133,24 +161,19 @@ func (s *Subscription) take() ([]Message, error) {
 
 // deliver calls fn for every message until the subscription ends.
 func (s *Subscription) deliver(fn func(Message)) {
+	var batch []Message
+	var err error
 	for range s.ready {
-		batch, err := s.take()
-		if err != nil {
+		if batch, err = s.take(batch); err != nil {
 			return
 		}
-		for _, m := range batch {
-			if s.ended() {
+		for i := range batch {
+			if s.ended.Load() {
 				return
 			}
-			fn(m)
+			fn(batch[i])
 		}
 	}
-}
-
-func (s *Subscription) ended() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err != nil
 }
 
 // next waits for one message.
@@ -162,7 +185,7 @@ func (s *Subscription) next(ctx context.Context) (Message, error) {
 		select {
 		case <-s.ready:
 		case <-ctx.Done():
-			return Message{}, ctx.Err()
+			return Message{}, &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "read a subscription", Message: "the context is over", Err: ctx.Err()}
 		}
 	}
 }

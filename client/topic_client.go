@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 
-	"trefoil/abstract"
 	"trefoil/concrete/message"
 )
 
@@ -44,11 +43,32 @@ func (t *TopicClient) Remove(ctx context.Context, topic string) error {
 // sent twice: when the connection is lost in between, the error's Sent says what
 // is known. Without the topic the error is ErrTopicNotFound.
 func (t *TopicClient) Publish(ctx context.Context, topic string, v any) error {
-	raw, err := message.Encode(v)
-	if err != nil {
-		return decorate(asError(err), "publish "+topic, 0, "")
-	}
-	return t.conn.topics.operate(ctx, abstract.TopicPublish, topic, raw, false)
+	return t.conn.topics.publish(ctx, topic, v)
+}
+
+// PublishFuture sends a message as Publish does, and returns at once: many can be
+// on their way together, and share writes. While the connection is up they arrive
+// in the order of the calls; those that have to wait for it may not. Dropping the
+// PublishFuture leaks nothing, but loses the news that a message was not taken.
+// A json.RawMessage must not be changed before the outcome is there.
+// More messages than the broker takes end with Overloaded, at 65,536 unanswered
+// ones by default; see WithMaxPending.
+func (t *TopicClient) PublishFuture(ctx context.Context, topic string, v any) *PublishFuture {
+	p, err := t.conn.topics.newPublication(ctx, topic, v)
+	p.done = make(chan struct{})
+	p.start(err)
+	return &PublishFuture{p}
+}
+
+// PublishFunc is PublishFuture with a callback: fn is called exactly once, with
+// what Publish would have returned. Calls come one at a time and in the order of
+// the outcomes, never inside PublishFunc and never on the goroutine that reads the
+// connection. fn may block, which holds up the callbacks of later messages, and so
+// must not wait for these.
+func (t *TopicClient) PublishFunc(ctx context.Context, topic string, v any, fn func(error)) {
+	p, err := t.conn.topics.newPublication(ctx, topic, v)
+	p.fn = fn
+	p.start(err)
 }
 
 // Subscribe calls fn for every message of a topic that is published from now on,
@@ -62,7 +82,7 @@ func (t *TopicClient) Subscribe(ctx context.Context, topic string, fn func(Messa
 		return nil, err
 	}
 	if fn != nil {
-		go sub.deliver(fn)
+		t.conn.topics.delivering.Go(func() { sub.deliver(fn) })
 	}
 	return sub, nil
 }

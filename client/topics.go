@@ -2,33 +2,82 @@ package client
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"trefoil/abstract"
 	"trefoil/business/dispatch"
 	"trefoil/concrete/message"
+	"trefoil/concrete/workers"
 )
 
 // topics is what stands on a Conn of topics: those it created, and those it is
 // subscribed to. The broker sees one subscription for each topic, however many
 // there are here.
 type topics struct {
-	conn *Conn
+	conn    *Conn
+	wakes   sync.Pool     // channels for those who wait for an answer
+	answers *serial       // runs the callbacks of publications
+	late    *workers.Pool // publications that wait for the connection
 
 	mu         sync.Mutex
 	created    map[string]struct{}
 	subscribed map[string]map[*Subscription]struct{}
 	retrying   map[string]bool // subscriptions that a restarted broker refused
+	gates      map[string]*gate
+	run        string // of the broker that knows what was created
+	delivering sync.WaitGroup
+}
+
+// gate lets one change of a topic's subscription be on its way at a time, so that
+// a cancel cannot overtake the subscribe that came after it.
+type gate struct {
+	free  chan struct{} // holds an element while nobody is inside
+	users int
 }
 
 func (t *topics) init(c *Conn) {
 	t.conn = c
 	t.created, t.subscribed = make(map[string]struct{}), make(map[string]map[*Subscription]struct{})
-	t.retrying = make(map[string]bool)
-	dispatch.On(c.wire.dispatch, abstract.ReqTopic, t.onPublish)
+	t.retrying, t.gates = make(map[string]bool), make(map[string]*gate)
+	t.wakes.New = func() any { return make(chan struct{}, 1) }
+	t.answers, t.late = newSerial(), workers.New(workers.Config{})
+	c.wire.pushes = t.onPushes
 	dispatch.On(c.wire.dispatch, abstract.Gap, t.onGap)
+}
+
+// enter waits for a topic's gate.
+func (t *topics) enter(ctx context.Context, topic string) (leave func(), err error) {
+	t.mu.Lock()
+	g := t.gates[topic]
+	if g == nil {
+		g = &gate{free: make(chan struct{}, 1)}
+		g.free <- struct{}{}
+		t.gates[topic] = g
+	}
+	g.users++
+	t.mu.Unlock()
+	done := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if g.users--; g.users == 0 {
+			delete(t.gates, topic)
+		}
+	}
+	select {
+	case <-g.free:
+		return func() { g.free <- struct{}{}; done() }, nil
+	case <-ctx.Done():
+		done()
+		return nil, &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "subscribe " + topic, Message: "another change of the subscription is still on its way", Sent: abstract.SentNo, Err: ctx.Err()}
+	}
+}
+
+// wanted says whether somebody here is subscribed to a topic.
+func (t *topics) wanted(topic string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.subscribed[topic]) > 0
 }
 
 func topicRequest(op abstract.TopicOp, topic string, data message.Raw) request {
@@ -78,7 +127,13 @@ func (t *topics) subscribe(ctx context.Context, sub *Subscription) error {
 	}
 	t.subscribed[sub.topic][sub] = struct{}{}
 	t.mu.Unlock()
-	err := t.operate(ctx, abstract.TopicSubscribe, sub.topic, nil, true)
+	leave, err := t.enter(ctx, sub.topic)
+	if err != nil {
+		t.drop(sub)
+		return err
+	}
+	defer leave()
+	err = t.operate(ctx, abstract.TopicSubscribe, sub.topic, nil, true)
 	if err != nil {
 		t.drop(sub)
 	}
@@ -109,24 +164,43 @@ func (t *topics) cancelAll(ctx context.Context, topic string) error {
 	for sub := range subs {
 		sub.end(errCancelled)
 	}
-	return t.operate(ctx, abstract.TopicCancel, topic, nil, true)
+	return t.unsubscribe(ctx, topic)
 }
 
-// unsubscribe tells the broker that nobody here wants the topic any more.
+// unsubscribe tells the broker that nobody here wants the topic any more, if that
+// is still so.
 func (t *topics) unsubscribe(ctx context.Context, topic string) error {
+	leave, err := t.enter(ctx, topic)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if t.wanted(topic) {
+		return nil
+	}
 	return t.operate(ctx, abstract.TopicCancel, topic, nil, true)
 }
 
-// onPublish gives a push to the topic's subscriptions.
-func (t *topics) onPublish(_ *session, m *message.TopicRequest) {
-	if m.Op != abstract.TopicPublish {
-		return
+// onPushes gives the pushes that a batch begins with to their topic's
+// subscriptions, and returns how many these are: those of one topic.
+func (t *topics) onPushes(batch []abstract.BaseMessage) int {
+	topic, n := "", 0
+	for ; n < len(batch); n++ {
+		m, ok := batch[n].(*message.TopicRequest)
+		if !ok || m.Op != abstract.TopicPublish || n > 0 && m.Topic != topic {
+			break
+		}
+		topic = m.Topic
+	}
+	if n == 0 {
+		return 0
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for sub := range t.subscribed[m.Topic] {
-		sub.put(Message{Topic: m.Topic, ID: m.ID(), Data: m.Message})
+	for sub := range t.subscribed[topic] {
+		sub.put(batch[:n])
 	}
+	return n
 }
 
 // onGap notes that the broker dropped messages, because we did not read fast enough.
@@ -143,7 +217,16 @@ func (t *topics) restore(ctx context.Context, s *session) error {
 	t.mu.Lock()
 	var requests []request
 	for topic := range t.created {
-		requests = append(requests, topicRequest(abstract.TopicCreate, topic, nil))
+		if s.run != "" && s.run == t.run {
+			break // the broker has not lost them; what is not there was removed
+		}
+		r := topicRequest(abstract.TopicCreate, topic, nil)
+		r.see = func(m abstract.BaseMessage) {
+			if rsp := m.(*message.TopicResponse); rsp.Code != abstract.OK {
+				t.conn.report(refused("create "+topic, rsp.Code, rsp.Message, t.conn.addr))
+			}
+		}
+		requests = append(requests, r)
 	}
 	for topic := range t.subscribed {
 		r := topicRequest(abstract.TopicSubscribe, topic, nil)
@@ -151,7 +234,13 @@ func (t *topics) restore(ctx context.Context, s *session) error {
 		requests = append(requests, r)
 	}
 	t.mu.Unlock()
-	return s.askAll(ctx, requests)
+	if err := s.askAll(ctx, requests); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.run = s.run
+	return nil
 }
 
 // resubscribed looks at the answer to a subscription that was restored. A topic
@@ -182,21 +271,28 @@ func (t *topics) retry(topic string) {
 			return
 		case <-time.After(backoff(&t.conn.cfg, try)):
 		}
-		t.mu.Lock()
-		_, wanted := t.subscribed[topic]
-		t.mu.Unlock()
-		if !wanted {
-			return
-		}
-		err := t.operate(t.conn.ctx, abstract.TopicSubscribe, topic, nil, true)
-		if err == nil {
+		if t.resubscribe(topic) {
 			return
 		}
 	}
 }
 
-// close ends all subscriptions.
+// resubscribe makes one try to subscribe again, and returns whether it was the
+// last: it succeeded, or nobody wants it any more.
+func (t *topics) resubscribe(topic string) bool {
+	leave, err := t.enter(t.conn.ctx, topic)
+	if err != nil {
+		return false
+	}
+	defer leave()
+	return !t.wanted(topic) || t.operate(t.conn.ctx, abstract.TopicSubscribe, topic, nil, true) == nil
+}
+
+// close ends all subscriptions. Publications have ended with the connection. It
+// waits for the callbacks of both.
 func (t *topics) close() {
+	t.late.Close()
+	t.answers.close()
 	t.mu.Lock()
 	all := t.subscribed
 	t.subscribed = nil
@@ -206,7 +302,8 @@ func (t *topics) close() {
 			sub.end(t.conn.closedError())
 		}
 	}
+	t.delivering.Wait()
 }
 
 // errCancelled is why next ends after a subscription was cancelled.
-var errCancelled = errors.New("the subscription was cancelled")
+var errCancelled = &abstract.Error{Code: abstract.Cancelled, Op: "read a subscription", Message: "the subscription was cancelled"}

@@ -47,6 +47,15 @@ func (b *Broker) HandleFunc(d Description, h Handler) error {
 	return b.rpc.HandleFunc(d, h)
 }
 
+// SkippedPushes returns how many pushes were not sent because they were larger
+// than their subscriber takes.
+func (b *Broker) SkippedPushes() uint64 {
+	if b.topics == nil {
+		return 0
+	}
+	return b.topics.Skipped()
+}
+
 // Listen binds the address; see Serve.
 func (b *Broker) Listen() error { return b.ep.Listen() }
 

@@ -21,8 +21,9 @@ type conn struct {
 	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
 
-	mu    sync.Mutex // guards judge
-	judge *peer.Peer
+	mu       sync.Mutex // guards both
+	judge    *peer.Peer
+	received uint64 // when the last tick looked
 
 	calls atomic.Int64 // running or waiting handlers
 	dirty atomic.Bool  // somebody has queued for us and is going to flush
@@ -61,6 +62,9 @@ func (c *conn) receive(m abstract.BaseMessage, now time.Time) bool {
 		c.handle(m)
 	}
 	if v.Reply != nil {
+		if hello, ok := v.Reply.(*message.HelloResponse); ok {
+			hello.Run = c.ep.run
+		}
 		c.reply(v.Reply)
 	}
 	switch {
@@ -105,8 +109,9 @@ func (c *conn) tick(now time.Time) {
 		return
 	}
 	c.mu.Lock()
-	if stalled > 0 { // a long frame is on its way, and holds up the peer's pongs
-		c.judge.Heard(now)
+	if received := c.Received(); stalled > 0 && received != c.received {
+		c.received = received
+		c.judge.Heard(now) // a long frame is on its way, and holds up the peer's pongs
 	}
 	v := c.judge.Tick(now)
 	c.mu.Unlock()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net"
@@ -44,6 +45,7 @@ type endpoint struct {
 	listener abstract.BaseServer
 	parts    []part
 
+	run      string // tells this server from the one that ran here before
 	nextConn atomic.Uint64
 	lastID   atomic.Uint64
 	mu       sync.RWMutex
@@ -68,6 +70,7 @@ func newEndpoint(addr string, cfg config) *endpoint {
 		protocol:   lv.New(codec, lv.Config{MaxFrame: cfg.maxFrame}),
 		dispatch:   dispatch.New[*conn](),
 		conns:      make(map[uint64]*conn),
+		run:        rand.Text(),
 		deliverers: workers.New(workers.Config{}),
 	}
 	ep.life, ep.stop = context.WithCancel(context.Background())
@@ -195,22 +198,31 @@ func (ep *endpoint) forget(c *conn) {
 
 // watch looks at every connection now and then: who is silent gets a ping or is
 // given up, who does not finish a frame is closed. One goroutine for all of them
-// costs less than a timer each.
+// costs less than a timer each. It looks at some at a time: pongs that came from
+// thousands of peers at once would take memory that stays taken.
 func (ep *endpoint) watch() {
-	every := min(ep.cfg.pingEvery/4, ep.cfg.frameTimeout/4, time.Second)
-	ticker := time.NewTicker(max(every, 5*time.Millisecond))
+	every := max(min(ep.cfg.pingEvery/4, ep.cfg.frameTimeout/4, time.Second), 5*time.Millisecond)
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		select {
-		case <-ep.life.Done():
-			return
-		case now := <-ticker.C:
-			for _, c := range ep.all() {
-				c.tick(now)
+		all := ep.all()
+		parts := min(1+len(all)/watchedAtOnce, int(every/time.Millisecond))
+		ticker.Reset(every / time.Duration(parts))
+		for i := range parts {
+			select {
+			case <-ep.life.Done():
+				return
+			case now := <-ticker.C:
+				for _, c := range all[i*len(all)/parts : (i+1)*len(all)/parts] {
+					c.tick(now)
+				}
 			}
 		}
 	}
 }
+
+// watchedAtOnce is about how many connections are looked at in one go.
+const watchedAtOnce = 64
 
 // lostWithoutFault says whether a connection's end is part of normal life.
 func lostWithoutFault(err error) bool {

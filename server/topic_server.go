@@ -8,7 +8,6 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/business/dispatch"
-	"trefoil/business/peer"
 	"trefoil/business/topic"
 	"trefoil/concrete/message"
 )
@@ -88,7 +87,8 @@ func (s *TopicServer) onTopicRequest(c *conn, m *message.TopicRequest) {
 	case abstract.TopicCancel:
 		err = s.cancel(c, m.Topic)
 	case abstract.TopicPublish:
-		err = s.publish(c, m)
+		s.publish(c, m)
+		return
 	}
 	if err != nil {
 		c.refuse(m, err)
@@ -144,7 +144,7 @@ func (s *TopicServer) subscribe(c *conn, name string) error {
 		cfg.Policy = abstract.DropOldest
 		cfg.Gap = func(missed uint64) abstract.Frame { return s.gap(c, name, missed) }
 	}
-	sub.Lane = c.NewLane(cfg)
+	sub.Lane = &subscriber{Lane: c.NewLane(cfg), conn: c, legacy: !c.modern(), limit: c.judge.MaxFrame()}
 	return nil
 }
 
@@ -164,73 +164,6 @@ func (s *TopicServer) cancel(c *conn, name string) error {
 	sub.Lane.Close()
 	return nil
 }
-
-// publish queues a message at every subscriber: the publisher's own bytes, the
-// same for all.
-func (s *TopicServer) publish(c *conn, m *message.TopicRequest) error {
-	push := push{message: m, frame: abstract.Frame{Class: abstract.ClassTopic, Count: 1, Bytes: m.Frame()}}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	subs, err := s.topics.Publish(m.Topic)
-	if err != nil {
-		return err
-	}
-	for _, sub := range subs {
-		to := s.ep.conn(uint64(sub.Conn))
-		if to == nil {
-			continue
-		}
-		frame, ok := push.frameFor(s, to)
-		if !ok {
-			continue
-		}
-		if sub.Lane.Queue(frame) == nil {
-			c.touch(to)
-		}
-	}
-	return nil
-}
-
-// push is one published message on its way to many subscribers.
-type push struct {
-	message *message.TopicRequest
-	frame   abstract.Frame // as it came
-	legacy  []byte         // for legacy subscribers, made when the first one is met
-}
-
-// frameFor returns the frame for one subscriber; not ok when it cannot take it.
-func (p *push) frameFor(s *TopicServer, to *conn) (abstract.Frame, bool) {
-	frame := p.frame
-	if !to.modern() {
-		if p.legacy == nil {
-			p.legacy = s.legacyBytes(p.message)
-		}
-		frame.Bytes = p.legacy
-	}
-	if err := to.judge.CheckSize(len(frame.Bytes)); err != nil || len(frame.Bytes) == 0 {
-		s.ep.log.Debug("push skipped", "peer", to.name(), "topic", p.message.Topic, "err", err)
-		s.skipped.Add(1)
-		return frame, false
-	}
-	return frame, true
-}
-
-// legacyBytes is the push as existing programs take it: its message a string.
-func (s *TopicServer) legacyBytes(m *message.TopicRequest) []byte {
-	shaped := peer.LegacyPush(m)
-	if shaped == m {
-		return m.Frame()
-	}
-	b, err := s.ep.protocol.Append(nil, shaped)
-	if err != nil {
-		return []byte{}
-	}
-	return b
-}
-
-// Skipped returns how many pushes were not sent because they were larger than
-// their subscriber takes.
-func (s *TopicServer) Skipped() uint64 { return s.skipped.Load() }
 
 // lost leaves no trace of a connection.
 func (s *TopicServer) lost(c *conn) {

@@ -24,6 +24,7 @@ type turn struct {
 	touched []*conn                // whom something was queued for
 	out     []byte                 // frames of responses, to be queued together
 	outs    int                    // how many
+	pushes  pushes                 // of the publishes that are being served
 
 	state  atomic.Uint32
 	begun  atomic.Uint32 // handlers that have begun

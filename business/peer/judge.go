@@ -26,7 +26,7 @@ func (p *Peer) Receive(m abstract.BaseMessage, now time.Time) Verdict {
 	p.Heard(now)
 	switch state(p.state.Load()) {
 	case fresh:
-		if p.cfg.Role == Client {
+		if p.role == Client {
 			return p.greeted(m)
 		}
 		return p.first(m)
@@ -49,14 +49,14 @@ func (p *Peer) first(m abstract.BaseMessage) Verdict {
 		v := p.end(e)
 		v.Reply = &message.HelloResponse{
 			Header: message.ID(h.ID()), Code: e.Code, Version: message.ProtocolVersion,
-			Agent: p.cfg.Agent, MaxFrame: p.cfg.MaxFrame, Message: e.Message,
+			Agent: p.agent, MaxFrame: p.ourFrame, Message: e.Message,
 		}
 		return v
 	}
-	p.meet(h.MaxFrame, p.cfg.Ping, p.cfg.Misses)
+	p.meet(h.MaxFrame, p.ping, int(p.misses))
 	return Verdict{Reply: &message.HelloResponse{
-		Header: message.ID(h.ID()), Version: message.ProtocolVersion, Agent: p.cfg.Agent,
-		MaxFrame: p.cfg.MaxFrame, PingMs: p.ping.Milliseconds(), Misses: p.misses,
+		Header: message.ID(h.ID()), Version: message.ProtocolVersion, Agent: p.agent,
+		MaxFrame: p.ourFrame, PingMs: p.ping.Milliseconds(), Misses: int(p.misses),
 	}}
 }
 
@@ -80,10 +80,10 @@ func (p *Peer) greeted(m abstract.BaseMessage) Verdict {
 	}
 	ping, misses := milliseconds(r.PingMs), r.Misses
 	if ping == 0 { // it dictates nothing
-		ping = p.cfg.Ping
+		ping = p.ping
 	}
 	if misses == 0 {
-		misses = p.cfg.Misses
+		misses = int(p.misses)
 	}
 	p.meet(r.MaxFrame, ping, misses)
 	return Verdict{Met: true}
@@ -110,11 +110,11 @@ func fit(m abstract.BaseMessage, version, maxFrame int) *abstract.Error {
 // meet begins the modern part of a connection's life.
 func (p *Peer) meet(maxFrame int, ping time.Duration, misses int) {
 	if maxFrame == 0 { // it named no limit, so ours will do
-		maxFrame = p.cfg.MaxFrame
+		maxFrame = p.ourFrame
 	}
 	p.maxFrame.Store(int64(maxFrame))
 	p.ping = min(max(ping, minPing), maxPing)
-	p.misses = min(max(misses, minMisses), maxMisses)
+	p.misses = int32(min(max(misses, minMisses), maxMisses))
 	p.met.Store(true)
 	p.become(modern)
 }

@@ -50,17 +50,19 @@ const (
 // Heard, Tick and PingInterval must be called one at a time; the other methods may
 // be called at any time.
 type Peer struct {
-	cfg      Config
+	agent    string // what we call ourselves
+	ourFrame int    // what we take
+	role     Role
+	met      atomic.Bool // HELLO was exchanged; stays so after the end, for the goodbye
 	state    atomic.Uint32
-	met      atomic.Bool  // HELLO was exchanged; stays so after the end, for the goodbye
+	pings    uint32       // sent at all
 	maxFrame atomic.Int64 // what the peer takes
 
-	ping   time.Duration
-	misses int
-	heard  time.Time // when something came
-	looked time.Time // when Tick last looked, or heard if that was later
-	pinged int       // pings sent since heard
-	pings  uint64    // pings sent at all
+	ping   time.Duration // what holds, or, before HELLO was exchanged, what we mean to propose
+	misses int32         // the same
+	pinged int32         // pings sent since heard
+	heard  time.Time     // when something came
+	looked time.Duration // from heard to when Tick last looked
 }
 
 // New makes a Peer for a connection that was opened at now.
@@ -74,7 +76,10 @@ func New(cfg Config, now time.Time) *Peer {
 	if cfg.Misses <= 0 {
 		cfg.Misses = 5
 	}
-	p := &Peer{cfg: cfg, heard: now, looked: now}
+	p := &Peer{
+		role: cfg.Role, agent: cfg.Agent, ourFrame: cfg.MaxFrame,
+		ping: cfg.Ping, misses: int32(min(cfg.Misses, maxMisses)), heard: now,
+	}
 	p.maxFrame.Store(legacyFrame)
 	if cfg.Role == LegacyClient {
 		p.become(legacy)
@@ -94,14 +99,19 @@ func (p *Peer) Modern() bool { return p.met.Load() }
 func (p *Peer) MaxFrame() int { return int(p.maxFrame.Load()) }
 
 // PingInterval is after how much silence a modern peer is pinged; 0 for others.
-func (p *Peer) PingInterval() time.Duration { return p.ping }
+func (p *Peer) PingInterval() time.Duration {
+	if !p.Modern() {
+		return 0
+	}
+	return p.ping
+}
 
 // CheckSize returns an error with code TooLarge when the peer does not take a
 // frame of size bytes. Requests to a legacy server are not limited: it may well
 // take more, and what to send is the caller's choice.
 func (p *Peer) CheckSize(size int) error {
 	limit := p.MaxFrame()
-	if size <= limit || p.cfg.Role == LegacyClient {
+	if size <= limit || p.role == LegacyClient {
 		return nil
 	}
 	e := abstract.Errorf(abstract.TooLarge, "a frame of %d bytes is above the %d that the peer takes; send less at a time", size, limit)
@@ -111,5 +121,5 @@ func (p *Peer) CheckSize(size int) error {
 
 // Hello is a client's first message.
 func (p *Peer) Hello(id string) abstract.BaseMessage {
-	return &message.Hello{Header: message.ID(id), Version: message.ProtocolVersion, Agent: p.cfg.Agent, MaxFrame: p.cfg.MaxFrame}
+	return &message.Hello{Header: message.ID(id), Version: message.ProtocolVersion, Agent: p.agent, MaxFrame: p.ourFrame}
 }

@@ -25,7 +25,7 @@ func milliseconds(n int64) time.Duration {
 // Heard notes that bytes came at now. Receive does it for messages; call it when
 // part of a long frame has come, which holds up the peer's pongs.
 func (p *Peer) Heard(now time.Time) {
-	p.heard, p.looked, p.pinged = now, now, 0
+	p.heard, p.looked, p.pinged = now, 0, 0
 }
 
 // Tick judges the silence of a modern peer: it is pinged once in every interval
@@ -36,18 +36,19 @@ func (p *Peer) Tick(now time.Time) Verdict {
 	if !p.is(modern) {
 		return Verdict{}
 	}
-	if gap := now.Sub(p.looked); gap > p.ping {
-		p.heard = p.heard.Add(gap - p.ping)
-	}
-	p.looked = now
 	silent := now.Sub(p.heard)
+	if gap := silent - p.looked; gap > p.ping {
+		p.heard = p.heard.Add(gap - p.ping)
+		silent -= gap - p.ping
+	}
+	p.looked = silent
 	switch intervals := int(silent / p.ping); {
-	case intervals >= p.misses:
+	case intervals >= int(p.misses):
 		return p.end(abstract.Errorf(abstract.Disconnected, "half-open: nothing was heard from the peer for %s", silent.Round(time.Millisecond)))
-	case intervals <= p.pinged:
+	case intervals <= int(p.pinged):
 		return Verdict{}
 	}
 	p.pinged++
 	p.pings++
-	return Verdict{Reply: &message.Ping{Header: message.ID("p" + strconv.FormatUint(p.pings, 36))}}
+	return Verdict{Reply: &message.Ping{Header: message.ID("p" + strconv.FormatUint(uint64(p.pings), 36))}}
 }

@@ -138,8 +138,17 @@ func (r *Requestor) Cancel(p *Pending, cause error) bool {
 	if !r.remove(p) {
 		return false
 	}
-	p.fail(abstract.Error{Code: abstract.CodeOf(cause), Message: "the caller gave up", Err: cause})
+	p.fail(abstract.Error{Code: abstract.CodeOf(cause), Message: GivenUp(cause), Err: cause})
 	return true
+}
+
+// GivenUp says in words why a call ended that its caller did not wait for: because
+// its context's deadline passed, or because it was cancelled.
+func GivenUp(cause error) string {
+	if abstract.CodeOf(cause) == abstract.Timeout {
+		return "no response before the deadline"
+	}
+	return "the caller gave up"
 }
 
 // Expire ends the calls whose deadline has passed, at most 10 ms late and never

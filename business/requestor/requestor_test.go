@@ -115,7 +115,7 @@ func TestFailedCallSaysWhetherItsRequestLeft(t *testing.T) {
 		{"not queued, a stranger's error", func(r *requestor.Requestor, p *requestor.Pending) { r.Fail(p, errors.New("x")) }, abstract.Internal, "could not be queued"},
 		{"cancelled", func(r *requestor.Requestor, p *requestor.Pending) { r.Cancel(p, context.Canceled) }, abstract.Cancelled, "gave up"},
 		{"cancelled without a cause", func(r *requestor.Requestor, p *requestor.Pending) { r.Cancel(p, nil) }, abstract.Cancelled, "gave up"},
-		{"context's deadline", func(r *requestor.Requestor, p *requestor.Pending) { r.Cancel(p, context.DeadlineExceeded) }, abstract.Timeout, "gave up"},
+		{"context's deadline", func(r *requestor.Requestor, p *requestor.Pending) { r.Cancel(p, context.DeadlineExceeded) }, abstract.Timeout, "before the deadline"},
 		{"own deadline", func(r *requestor.Requestor, _ *requestor.Pending) { r.Expire(epoch.Add(time.Second + grain)) }, abstract.Timeout, "deadline"},
 		{"connection lost", func(r *requestor.Requestor, _ *requestor.Pending) { r.CloseAll(lost) }, abstract.Disconnected, "the connection was lost"},
 		{"closed without a cause", func(r *requestor.Requestor, _ *requestor.Pending) { r.CloseAll(nil) }, abstract.Disconnected, "closed"},

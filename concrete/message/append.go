@@ -51,6 +51,7 @@ func appendConnectionMessage(dst []byte, m abstract.BaseMessage) ([]byte, error)
 		dst = appendInt(dst, `,"max_frame":`, int64(m.MaxFrame))
 		dst = appendInt(dst, `,"ping_ms":`, m.PingMs)
 		dst = appendInt(dst, `,"misses":`, int64(m.Misses))
+		dst = appendText(dst, `,"run":`, m.Run)
 		return append(appendText(dst, `,"message":`, m.Message), '}'), nil
 	case *Goodbye:
 		dst = appendInt(dst, `{"rcode":`, int64(m.Code))

@@ -25,6 +25,7 @@ type HelloResponse struct {
 	MaxFrame int    // "max_frame"
 	PingMs   int64  // "ping_ms": either side pings when it heard nothing for this long
 	Misses   int    // "misses": so many intervals of silence mean that the peer is gone
+	Run      string // "run": another one each time the server starts; left out when empty
 	Message  string // "message": the error in words; left out when empty
 }
 

@@ -163,8 +163,8 @@ func (e *envelope) hello() abstract.BaseMessage {
 }
 
 func (e *envelope) helloResponse() abstract.BaseMessage {
-	var v [7][]byte
-	if !e.collect(v[:], "rcode", "version", "agent", "max_frame", "ping_ms", "misses", "message") {
+	var v [8][]byte
+	if !e.collect(v[:], "rcode", "version", "agent", "max_frame", "ping_ms", "misses", "run", "message") {
 		return nil
 	}
 	m := &HelloResponse{
@@ -174,7 +174,8 @@ func (e *envelope) helloResponse() abstract.BaseMessage {
 		MaxFrame: int(e.count(v[3], "max_frame", math.MaxInt32)),
 		PingMs:   e.count(v[4], "ping_ms", longestMs),
 		Misses:   int(e.count(v[5], "misses", math.MaxInt32)),
-		Message:  e.optional(v[6], "message", maxWords),
+		Run:      e.optional(v[6], "run", maxName),
+		Message:  e.optional(v[7], "message", maxWords),
 	}
 	m.Header = e.head
 	return m

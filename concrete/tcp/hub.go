@@ -92,7 +92,7 @@ func (h *hub) push(w *wire) bool {
 		return false
 	}
 	h.live++
-	w.onGone = h.gone
+	w.hub = h
 	h.queue = append(h.queue, w)
 	if len(h.queue) == 1 {
 		_, _ = syscall.Write(h.out, []byte{1}) // there is one byte in the pipe at most
@@ -171,10 +171,10 @@ func (h *hub) Close() error {
 }
 
 // Addr is asked by nobody.
-func (h *hub) Addr() net.Addr { return &net.TCPAddr{} }
+func (h *hub) Addr() net.Addr { return noAddr }
 
-// socket is a wire's socket as netpoll wants to see it: it takes the descriptor and
-// the addresses, and does everything else itself.
+// socket is a wire's socket as netpoll wants to see it: it takes the descriptor,
+// asks for the addresses, and does everything else itself.
 type socket struct {
 	net.Conn
 	wire *wire
@@ -183,8 +183,11 @@ type socket struct {
 // Fd is the descriptor.
 func (s socket) Fd() int { return s.wire.fd }
 
-// LocalAddr is our address.
-func (s socket) LocalAddr() net.Addr { return s.wire.local }
+// LocalAddr is nobody's: netpoll would keep it, and only ever put it into a text
+// that nobody sees.
+func (s socket) LocalAddr() net.Addr { return noAddr }
 
-// RemoteAddr is the peer's address.
-func (s socket) RemoteAddr() net.Addr { return s.wire.remote }
+// RemoteAddr is nobody's.
+func (s socket) RemoteAddr() net.Addr { return noAddr }
+
+var noAddr net.Addr = &net.TCPAddr{}

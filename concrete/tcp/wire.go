@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -28,32 +29,32 @@ import (
 // on the poller, which then waits for itself for ever. Instead the socket is shut
 // down; the poller sees that as the end, and frees it from a goroutine of its own.
 type wire struct {
-	context.Context
 	timeout       time.Duration
-	local, remote net.Addr
+	local, remote netip.AddrPort
 	conn          *link.Conn
-	onGone        func() // the descriptor is about to be closed; nil for nobody
+	hub           *hub // hears that the descriptor is about to be closed; nil for nobody
 
 	mu   sync.Mutex
 	fd   int
+	np   netpoll.Connection // nil until netpoll watches fd; its Reader is behind reading
 	open bool               // fd is ours
-	np   netpoll.Connection // nil until netpoll watches fd
 
 	// reading guards netpoll's input buffer, which wants one reader. It is held
 	// for moments only: the poller waits for it.
 	reading sync.Mutex
-	input   netpoll.Reader // nil before netpoll watches fd, and after the end
+	input   bool // netpoll watches fd, and has not seen the end
 }
 
 var (
-	_ link.Wire   = (*wire)(nil)
-	_ link.Rester = (*wire)(nil)
+	_ link.Wire       = (*wire)(nil)
+	_ link.Rester     = (*wire)(nil)
+	_ context.Context = (*wire)(nil)
 )
 
 // newWire takes the socket out of nc, which is closed.
 func newWire(nc net.Conn, timeout time.Duration) (*wire, error) {
 	defer nc.Close()
-	w := &wire{Context: context.Background(), timeout: timeout, local: nc.LocalAddr(), remote: nc.RemoteAddr()}
+	w := &wire{timeout: timeout, local: addrPort(nc.LocalAddr()), remote: addrPort(nc.RemoteAddr())}
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return nil, fmt.Errorf("%T has no socket", nc)
@@ -71,6 +72,14 @@ func newWire(nc net.Conn, timeout time.Duration) (*wire, error) {
 	}
 	w.open = true
 	return w, nil
+}
+
+// addrPort is an address as it is kept: without memory of its own.
+func addrPort(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort()
+	}
+	return netip.AddrPort{}
 }
 
 func dup(fd int) (int, error) {
@@ -130,12 +139,25 @@ func (w *wire) prepare(bufs [][]byte) (netpoll.Connection, error) {
 	if w.np == nil {
 		return nil, errors.New("write before the start")
 	}
-	for _, b := range bufs {
+	for i, b := range bufs {
+		if i == len(bufs)-1 {
+			b = roomy(b)
+		}
 		if err := w.np.Writer().WriteDirect(b, 0); err != nil {
 			return nil, err
 		}
 	}
 	return w.np, nil
+}
+
+// roomy returns b in memory of more than 8 KiB. netpoll holds on to the last piece
+// that it wrote, and so to the burst that it was cut from, unless it is as large.
+func roomy(b []byte) []byte {
+	const least = 8<<10 + 1
+	if cap(b) >= least {
+		return b
+	}
+	return append(make([]byte, 0, least), b...)
 }
 
 // CloseWrite sends the FIN.
@@ -154,10 +176,22 @@ func (w *wire) shutdown(how int) error {
 }
 
 // LocalAddr is our address.
-func (w *wire) LocalAddr() net.Addr { return w.local }
+func (w *wire) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(w.local) }
 
 // RemoteAddr is the peer's address.
-func (w *wire) RemoteAddr() net.Addr { return w.remote }
+func (w *wire) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(w.remote) }
+
+// Deadline says that there is none.
+func (w *wire) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done is nil: this context only says to whom a callback belongs.
+func (w *wire) Done() <-chan struct{} { return nil }
+
+// Err is nil.
+func (w *wire) Err() error { return nil }
+
+// Value is nil.
+func (w *wire) Value(any) any { return nil }
 
 // attach is called when netpoll has been given the socket, and before it watches it.
 func (w *wire) attach(np netpoll.Connection) {
@@ -166,12 +200,12 @@ func (w *wire) attach(np netpoll.Connection) {
 		w.gone()
 		return nil
 	})
-	w.reading.Lock()
-	w.input = np.Reader()
-	w.reading.Unlock()
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.np = np
+	w.mu.Unlock()
+	w.reading.Lock()
+	w.input = true
+	w.reading.Unlock()
 }
 
 // take passes everything that was read on. It leaves nothing unread, or netpoll
@@ -184,14 +218,18 @@ func (w *wire) take() {
 	}()
 	w.reading.Lock()
 	defer w.reading.Unlock()
-	for w.input.Len() > 0 {
-		p, err := w.input.Next(w.input.Len())
+	if !w.input {
+		return
+	}
+	input := w.np.Reader() // np stays what it is
+	for input.Len() > 0 {
+		p, err := input.Next(input.Len())
 		if err != nil {
 			w.conn.ReadEnded(err)
 			return
 		}
 		w.conn.Receive(p)
-		_ = w.input.Release() // the bytes were copied
+		_ = input.Release() // the bytes were copied
 	}
 }
 
@@ -200,8 +238,11 @@ func (w *wire) take() {
 func (w *wire) Rest() {
 	w.reading.Lock()
 	defer w.reading.Unlock()
-	if w.input != nil && w.input.Len() == 0 {
-		_ = w.input.Release() // never fails
+	if !w.input {
+		return
+	}
+	if input := w.np.Reader(); input.Len() == 0 {
+		_ = input.Release() // never fails
 	}
 }
 
@@ -210,15 +251,15 @@ func (w *wire) Rest() {
 func (w *wire) gone() {
 	w.take()
 	w.reading.Lock()
-	w.input = nil
+	w.input = false
 	w.reading.Unlock()
 	w.mu.Lock()
 	w.open = false
 	w.mu.Unlock()
 	w.conn.ReadEnded(io.EOF)
 	w.conn.Start() // netpoll may have failed before it could be started
-	if w.onGone != nil {
-		w.onGone()
+	if w.hub != nil {
+		w.hub.gone()
 	}
 }
 

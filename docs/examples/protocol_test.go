@@ -90,6 +90,7 @@ func TestDocumentedHelloGetsTheDocumentedAnswer(t *testing.T) {
 	_, err := conn.Write(documentedFrames(t)[3])
 	require.NoError(t, err)
 	_, body := receive(t, conn)
+	body = regexp.MustCompile(`"run":"[A-Z2-7]+"`).ReplaceAll(body, []byte(`"run":"GZ4TK..."`)) // another one each time
 	assert.True(t, strings.Contains(read(t, "docs/protocol.md"), "\n"+string(body)+"\n"), "protocol.md does not show %s", body)
 }
 

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"fmt"
 
 	"trefoil/abstract"
@@ -62,6 +63,9 @@ func (b *Buffer) drop() { b.buf = nil }
 func appendGrow(buf, p []byte) []byte {
 	if cap(buf)-len(buf) >= len(p) {
 		return append(buf, p...)
+	}
+	if len(p) >= len(buf) {
+		return bytes.Join([][]byte{buf, p}, nil) // which does not clear the memory first
 	}
 	grown := make([]byte, len(buf), max(len(buf)+len(p), 2*len(buf)))
 	copy(grown, buf)

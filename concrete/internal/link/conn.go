@@ -47,15 +47,16 @@ type Conn struct {
 	wire  Wire
 	onEnd func(*Conn)
 	recv  abstract.Receiver
-	born  time.Time
 
 	out outbox
 	in  inbound
 
+	received atomic.Uint64
+
 	delivering atomic.Pointer[worker] // the worker that waits, or has waited, for the Receiver
 
 	buf     Buffer       // belongs to the worker, or in Direct mode to the reader
-	stalled atomic.Int64 // when the incomplete frame in buf began, as time since born; 0: there is none
+	stalled atomic.Int64 // when the incomplete frame in buf began, as now gives it; 0: there is none
 	crowded atomic.Bool  // the last delivery was of several messages
 	direct  bool         // the reader calls the Receiver itself
 	failed  bool         // of the worker: nothing more is decoded
@@ -65,15 +66,15 @@ type Conn struct {
 	stopping bool // Shutdown runs, and stopErr is what the connection ends with
 	stopErr  error
 	err      error
-	done     chan struct{}
-	lingers  atomic.Bool // everything is written, the peer's end is awaited
+	done     chan struct{} // nil until somebody asks for it
+	lingers  atomic.Bool   // everything is written, the peer's end is awaited
 }
 
 // New makes a connection over w that is read by calls of Receive, whatever
 // cfg.Direct says; NewReading one that is read by Read. onEnd, which may be nil, is called after the
 // Receiver's OnClose, or in place of it when there is no Receiver.
 func New(cfg *abstract.TransportConfig, w Wire, onEnd func(*Conn)) *Conn {
-	c := &Conn{cfg: cfg, wire: w, onEnd: onEnd, born: time.Now(), done: make(chan struct{})}
+	c := &Conn{cfg: cfg, wire: w, onEnd: onEnd}
 	c.out.limit = cfg.MaxQueued
 	c.out.corked = true
 	return c
@@ -167,10 +168,13 @@ func (c *Conn) Close(err error) {
 	if c.stopping {
 		c.err = c.stopErr
 	}
+	done := c.done
 	c.mu.Unlock()
 	c.out.close()
 	_ = c.wire.Close() // there is nobody left to tell
-	close(c.done)
+	if done != nil {
+		close(done)
+	}
 	if c.in.set(func(in *inbound) { in.closed = true }) {
 		c.startWork()
 	}
@@ -183,7 +187,7 @@ func (c *Conn) Close(err error) {
 func (c *Conn) Shutdown(ctx context.Context, err error) {
 	if !c.stop(err) {
 		select {
-		case <-c.done:
+		case <-c.Done():
 		case <-ctx.Done():
 			c.Close(err)
 		}
@@ -199,7 +203,7 @@ func (c *Conn) flushAndClose(ctx context.Context, err error) {
 	select {
 	case <-drained:
 		c.linger(ctx)
-	case <-c.done:
+	case <-c.Done():
 	case <-ctx.Done():
 	}
 	c.Close(err)
@@ -227,14 +231,24 @@ func (c *Conn) linger(ctx context.Context) {
 	wait := time.NewTimer(lingerFor)
 	defer wait.Stop()
 	select {
-	case <-c.done:
+	case <-c.Done():
 	case <-ctx.Done():
 	case <-wait.C:
 	}
 }
 
 // Done is closed when the connection is gone.
-func (c *Conn) Done() <-chan struct{} { return c.done }
+func (c *Conn) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.closed {
+			close(c.done)
+		}
+	}
+	return c.done
+}
 
 // Err says why the connection is gone.
 func (c *Conn) Err() error {
@@ -249,14 +263,22 @@ func (c *Conn) Stalled() time.Duration {
 	if since == 0 {
 		return 0
 	}
-	return max(time.Since(c.born)-time.Duration(since), 1)
+	return max(now()-time.Duration(since), 1)
 }
+
+// Received is how many bytes have come so far.
+func (c *Conn) Received() uint64 { return c.received.Load() }
 
 // RemoteAddr is the peer's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.wire.RemoteAddr() }
 
 // LocalAddr is our address.
 func (c *Conn) LocalAddr() net.Addr { return c.wire.LocalAddr() }
+
+// now is a time that never jumps and never is 0.
+func now() time.Duration { return time.Since(epoch) }
+
+var epoch = time.Now().Add(-1)
 
 // panicked logs a panic of the Receiver with its stack, and closes.
 func (c *Conn) panicked(v any) {

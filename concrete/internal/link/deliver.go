@@ -5,7 +5,6 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"trefoil/abstract"
 )
@@ -45,6 +44,7 @@ func (w *worker) free() {
 // of the user: a worker does, which exists while there is work. More than
 // MaxInbound waiting bytes close the connection. Calls come one at a time.
 func (c *Conn) Receive(p []byte) {
+	c.received.Add(uint64(len(p)))
 	start, fits := c.in.put(p, c.cfg.MaxInbound)
 	if !fits {
 		c.Close(errInboundFull(c.cfg.MaxInbound))
@@ -83,7 +83,10 @@ func (c *Conn) ReadEnded(err error) {
 func (c *Conn) work() { c.loop(newWorker()) }
 
 func (c *Conn) loop(w *worker) {
-	defer w.free()
+	defer func() {
+		c.delivering.CompareAndSwap(w, nil) // an idle connection keeps no worker, nor its list
+		w.free()
+	}()
 	for {
 		t, chunk, eof := c.in.next()
 		switch t {
@@ -225,7 +228,7 @@ func (c *Conn) note(took bool) {
 			c.stalled.Store(0)
 		}
 	case took || c.stalled.Load() == 0:
-		c.stalled.Store(max(int64(time.Since(c.born)), 1))
+		c.stalled.Store(int64(now()))
 	}
 }
 
@@ -338,6 +341,7 @@ func (c *Conn) directLoop(src Source) error {
 			if c.buf.Len()+len(p) > c.cfg.MaxInbound {
 				return errInboundFull(c.cfg.MaxInbound)
 			}
+			c.received.Add(uint64(len(p)))
 			c.buf.Feed(p)
 			c.drain(w)
 		}

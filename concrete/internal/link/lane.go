@@ -60,6 +60,7 @@ func (l *lane) queue(o *outbox, f abstract.Frame) (full bool) {
 	o.frames++
 	if l.tokens < l.frames.n {
 		l.tokens++
+		o.open()
 		o.rings[abstract.ClassTopic].push(entry{lane: l})
 	}
 	return false
@@ -127,6 +128,9 @@ func (l *lane) Close() {
 // sweep removes the tokens of closed lanes when they are most of the ring: a peer
 // that reads nothing and subscribes and cancels in turn must not grow it.
 func (o *outbox) sweep() {
+	if o.queues == nil {
+		return
+	}
 	r := &o.rings[abstract.ClassTopic]
 	if o.deadToks < 64 || o.deadToks < r.n/2 {
 		return

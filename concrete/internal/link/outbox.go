@@ -16,9 +16,8 @@ const (
 // topic class one for each lane. It also says who writes: whoever owns it. Nothing
 // here blocks but its mutex, which is never held during a write.
 type outbox struct {
-	mu    sync.Mutex
-	rings [abstract.Classes]ring
-	bytes [abstract.Classes]int // frames of the class itself; lanes are counted in laneBytes
+	mu sync.Mutex
+	*queues
 
 	laneBytes int
 	frames    int // frames waiting in all
@@ -30,6 +29,38 @@ type outbox struct {
 	refusing  bool // nothing more is taken: Shutdown
 	closed    bool
 	onDrained chan struct{} // closed when nothing waits and nobody writes; nil while nobody asks
+}
+
+// queues is the part of an outbox that exists while something waits: an idle
+// connection leaves it to others.
+type queues struct {
+	rings [abstract.Classes]ring
+	bytes [abstract.Classes]int // frames of the class itself; lanes are counted in laneBytes
+}
+
+var spareQueues = sync.Pool{New: func() any { return new(queues) }}
+
+// open makes the queues. It is called with the lock held.
+func (o *outbox) open() {
+	if o.queues == nil {
+		o.queues = spareQueues.Get().(*queues)
+	}
+}
+
+// rest gives the queues back, which must be empty. It is called with the lock held.
+func (o *outbox) rest() {
+	if o.queues != nil {
+		spareQueues.Put(o.queues)
+		o.queues = nil
+	}
+}
+
+// queued is how many bytes of the class itself wait.
+func (o *outbox) queued(class abstract.Class) int {
+	if o.queues == nil {
+		return 0
+	}
+	return o.bytes[class]
 }
 
 // push queues a frame of the class itself. With own set, it also tries to become
@@ -46,9 +77,10 @@ func (o *outbox) push(f abstract.Frame, own bool) (owned bool, err error) {
 	if f.Class >= abstract.Classes {
 		f.Class = abstract.ClassTopic
 	}
-	if o.bytes[f.Class]+len(f.Bytes) > o.limit {
+	if o.queued(f.Class)+len(f.Bytes) > o.limit {
 		return false, errQueueFull(f.Class, o.limit)
 	}
+	o.open()
 	o.bytes[f.Class] += len(f.Bytes)
 	o.frames++
 	o.rings[f.Class].push(entry{bytes: f.Bytes, mark: f.Mark, count: f.Count})
@@ -84,7 +116,7 @@ func (o *outbox) busy() bool {
 func (o *outbox) next(b *batch, limit int) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.closed {
+	if o.queues != nil {
 		for class := range o.rings {
 			o.take(b, abstract.Class(class), limit)
 		}
@@ -92,6 +124,7 @@ func (o *outbox) next(b *batch, limit int) bool {
 	if len(b.entries) > 0 {
 		return true
 	}
+	o.rest() // take has found nothing in any ring
 	o.owned = false
 	if o.onDrained != nil {
 		close(o.onDrained)
@@ -151,7 +184,7 @@ func (o *outbox) close() {
 	defer o.mu.Unlock()
 	o.closed = true
 	o.frames, o.laneBytes = 0, 0
-	o.rings = [abstract.Classes]ring{} // a lane's own frames go with the lane
+	o.queues = nil // a lane's own frames go with the lane
 	if o.onDrained != nil {
 		close(o.onDrained)
 		o.onDrained = nil

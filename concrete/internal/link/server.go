@@ -28,6 +28,7 @@ type Server struct {
 	cfg    *abstract.TransportConfig
 	driver Driver
 	conns  group
+	onEnd  func(*Conn)
 	stop   chan struct{}
 
 	mu     sync.Mutex
@@ -38,7 +39,9 @@ type Server struct {
 
 // NewServer makes a server. cfg comes from Defaults.
 func NewServer(cfg *abstract.TransportConfig, d Driver) *Server {
-	return &Server{cfg: cfg, driver: d, conns: group{max: cfg.MaxConns}, stop: make(chan struct{})}
+	s := &Server{cfg: cfg, driver: d, conns: group{max: cfg.MaxConns}, stop: make(chan struct{})}
+	s.onEnd = s.conns.remove // made once, not for each connection
+	return s
 }
 
 // Listen binds the address. A second call changes nothing.
@@ -112,12 +115,12 @@ func (s *Server) pause(d time.Duration) {
 // Admit makes the connection of w, and reports false when there are too many or
 // the server is shut down. OnOpen has not been called yet.
 func (s *Server) Admit(w Wire) (*Conn, bool) {
-	return s.admit(New(s.cfg, w, s.conns.remove))
+	return s.admit(New(s.cfg, w, s.onEnd))
 }
 
 // AdmitReading is Admit for a connection that will be read by Read.
 func (s *Server) AdmitReading(w Wire) (*Conn, bool) {
-	return s.admit(NewReading(s.cfg, w, s.conns.remove))
+	return s.admit(NewReading(s.cfg, w, s.onEnd))
 }
 
 func (s *Server) admit(c *Conn) (*Conn, bool) {
