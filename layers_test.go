@@ -107,12 +107,13 @@ type home struct {
 }
 
 var homes = map[string]home{
-	"github.com/cloudwego/netpoll": {packages: []string{"concrete/tcp"}},
-	"github.com/goccy/go-json":     {packages: []string{"concrete/message"}},
-	"github.com/spf13/cobra":       {packages: []string{"cmd/*"}},
-	"github.com/stretchr/testify":  {tests: true},
-	"go.uber.org/goleak":           {tests: true},
-	"pgregory.net/rapid":           {tests: true},
+	"github.com/HdrHistogram/hdrhistogram-go": {packages: []string{"cmd/*"}},
+	"github.com/cloudwego/netpoll":            {packages: []string{"concrete/tcp"}},
+	"github.com/goccy/go-json":                {packages: []string{"concrete/message"}},
+	"github.com/spf13/cobra":                  {packages: []string{"cmd/*"}},
+	"github.com/stretchr/testify":             {tests: true},
+	"go.uber.org/goleak":                      {tests: true},
+	"pgregory.net/rapid":                      {tests: true},
 }
 
 // matches reports whether dir is what a pattern names. The star of "dir/*" stands
@@ -236,6 +237,7 @@ func TestLayerRulesCanFail(t *testing.T) {
 		{"testify is for tests", "server", isCode, "github.com/stretchr/testify/require", "it is for tests"},
 		{"tests take testify", "server", isTest, "github.com/stretchr/testify/require", ""},
 		{"cobra is at home in cmd", "server", isCode, "github.com/spf13/cobra", "its home is"},
+		{"the histogram is at home in cmd", "client", isCode, "github.com/HdrHistogram/hdrhistogram-go", "its home is"},
 		{"a module of a similar name has no home", "concrete/tcp", isCode, "github.com/cloudwego/netpollx", "has no home"},
 		{"a new module has no home", "cmd/trefoil", isCode, "github.com/somebody/something", "has no home"},
 		{"a new folder has no layer", "util", isCode, "trefoil/abstract", "in no layer"},

@@ -62,6 +62,23 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
+// reportedError is an error that programs have been told in a command's own output.
+type reportedError struct{ err error }
+
+func (e *reportedError) Error() string { return e.err.Error() }
+func (e *reportedError) Unwrap() error { return e.err }
+
+// reported writes an error as JSON too, where a program reads the output.
+func (a *app) reported(s *settings, err error) error {
+	var told *reportedError
+	if err == nil || !s.json || errors.As(err, &told) {
+		return err
+	}
+	return errors.Join(err, writeJSON(a.stdout, struct {
+		Error *errorOutput `json:"error"`
+	}{newErrorOutput(err)}))
+}
+
 // oneLine makes one line of text that may come from a peer: without line breaks
 // and without what steers a terminal.
 func oneLine(s string) string {
@@ -92,7 +109,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.brokerCommand(), a.provideCommand(), a.callCommand(), a.discoverCommand(),
 		a.topicCommand(), a.pubCommand(), a.subCommand(),
-		a.demoCommand(), a.demoProviderCommand(), a.versionCommand(),
+		a.benchCommand(), a.demoCommand(), a.demoProviderCommand(), a.versionCommand(),
 	)
 	return root
 }
@@ -109,7 +126,7 @@ func (a *app) command(c cobra.Command, do action) *cobra.Command {
 			return err
 		}
 		a.started = true
-		return do(c.Context(), s, args)
+		return a.reported(s, do(c.Context(), s, args))
 	}
 	addFlags(&c, s)
 	return &c

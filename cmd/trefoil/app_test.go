@@ -145,7 +145,7 @@ func TestFlagTableAndCommandsKnowEachOther(t *testing.T) {
 	commands := make(map[string]*cobra.Command)
 	var collect func(*cobra.Command)
 	collect = func(c *cobra.Command) {
-		commands[c.Name()] = c
+		commands[tableName(c)] = c
 		for _, sub := range c.Commands() {
 			collect(sub)
 		}

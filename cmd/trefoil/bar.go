@@ -34,6 +34,7 @@ func newBar(w io.Writer, unit string) *bar {
 // progressOf is how far something has come.
 type progressOf struct {
 	done, total int64 // in bytes; total is 0 when it is not known
+	noBytes     bool  // done and total are something else, and not shown but as a part
 	items       int64
 	note        string
 }
@@ -58,7 +59,11 @@ func (b *bar) clear() {
 // render is the line that a bar draws: always barWidth columns, so that it
 // covers the line before it.
 func render(p progressOf, unit string, passed time.Duration) string {
-	text := fmt.Sprintf("%d %s  %s  %s", p.items, unit, megabytes(p.done), passed.Truncate(100*time.Millisecond))
+	text := fmt.Sprintf("%d %s  ", p.items, unit)
+	if !p.noBytes {
+		text += megabytes(p.done) + "  "
+	}
+	text += passed.Truncate(100 * time.Millisecond).String()
 	if p.note != "" {
 		text += "  " + oneLine(p.note)
 	}

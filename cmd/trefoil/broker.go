@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -37,10 +38,16 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 	if err != nil {
 		return err
 	}
+	if !strings.HasPrefix(s.listen, "unix:") {
+		if _, _, err := net.SplitHostPort(s.listen); err != nil {
+			return usagef("--listen %q is no address; give it as host:port, or as unix:/path", s.listen)
+		}
+	}
 	srv := server.NewBroker(s.listen, server.WithRoles(roles...), server.WithLogger(a.logger(s)))
 	if err := srv.Listen(); err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
+	defer returnMemory(ctx)()
 	return a.serve(ctx, s, srv, func(context.Context) error {
 		names := make([]string, len(roles))
 		for i, r := range roles {

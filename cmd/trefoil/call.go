@@ -33,8 +33,8 @@ type callOutput struct {
 	Method   string          `json:"method"`
 	Mode     string          `json:"mode"`
 	Result   json.RawMessage `json:"result,omitempty"`
-	Instance string          `json:"instance,omitempty"` // who answered; not known in sync mode
-	Attempts int             `json:"attempts,omitempty"` // not known in sync mode
+	Instance string          `json:"instance,omitempty"` // who answered
+	Attempts int             `json:"attempts,omitempty"`
 	Ms       float64         `json:"ms"`
 	Error    *errorOutput    `json:"error,omitempty"`
 }
@@ -79,7 +79,7 @@ func (a *app) call(ctx context.Context, s *settings, args []string) error {
 	if err != nil {
 		if s.json {
 			out.Error = newErrorOutput(err)
-			return errors.Join(err, writeJSON(a.stdout, out))
+			return &reportedError{errors.Join(err, writeJSON(a.stdout, out))}
 		}
 		return err
 	}
@@ -148,8 +148,6 @@ func callIn(ctx context.Context, mode string, calls *client.RpcClient, method st
 		out := <-ended // it comes at the deadline at the latest
 		return out.reply, out.err
 	default:
-		var raw json.RawMessage
-		err := calls.Call(ctx, method, params, &raw, opts...)
-		return client.Reply{Raw: raw}, err
+		return calls.CallReply(ctx, method, params, opts...)
 	}
 }

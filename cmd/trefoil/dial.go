@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"trefoil/abstract"
 	"trefoil/client"
@@ -22,18 +21,13 @@ func (a *app) dial(ctx context.Context, s *settings, opts ...client.Option) (*cl
 
 // dialForLong is for commands that outlive a connection: they tell when it goes
 // and when it is back.
-func (a *app) dialForLong(ctx context.Context, s *settings) (conn *client.Conn, end func(), err error) {
+func (a *app) dialForLong(ctx context.Context, s *settings, opts ...client.Option) (conn *client.Conn, end func(), err error) {
 	log, addr := a.logger(s), s.brokerAddr()
-	var ending atomic.Bool
-	conn, err = a.dial(ctx, s,
+	conn, err = a.dial(ctx, s, append(opts,
 		client.OnConnected(func() { log.Info("connected to the broker", "peer", addr) }),
-		client.OnDisconnected(func(err error) {
-			if !ending.Load() {
-				log.Warn("lost the broker, connecting again", "peer", addr, "err", err)
-			}
-		}),
-	)
-	return conn, func() { ending.Store(true); _ = conn.Close() }, err
+		client.OnDisconnected(func(err error) { log.Warn("lost the broker, connecting again", "peer", addr, "err", err) }),
+	)...)
+	return conn, func() { _ = conn.Close() }, err
 }
 
 func (a *app) clientOptions(s *settings) []client.Option {

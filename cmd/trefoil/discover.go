@@ -56,7 +56,7 @@ func (a *app) discover(ctx context.Context, s *settings, args []string) error {
 		return err
 	}
 	if len(list) == 0 {
-		return errors.New(nobodyProvides(method))
+		return &reportedError{errors.New(nobodyProvides(method))}
 	}
 	return nil
 }

@@ -112,7 +112,8 @@ func TestKilledDemoTakesItsProcessesAlong(t *testing.T) {
 	demo.signal(syscall.SIGKILL)
 	demo.wait()
 	require.Eventually(t, func() bool { // nobody tells us when a stranger's process is gone
-		return inProcess(t, "", "discover", "x", "--json", "--broker", broker).out == ""
+		return inProcess(t, "", "discover", "x", "--json", "--broker", broker).code == exitFailed &&
+			strings.Contains(inProcess(t, "", "discover", "x", "--broker", broker).err, "no broker")
 	}, patience, drawEvery)
 }
 

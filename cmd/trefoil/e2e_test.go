@@ -231,12 +231,16 @@ func TestTopicsThatAreNotThereFail(t *testing.T) {
 	_, broker := startBroker(t)
 	t.Setenv("TREFOIL_BROKER", broker)
 	for name, args := range map[string][]string{
-		"pub": {"pub", "t", "x"}, "pub -": {"pub", "t", "-"}, "sub": {"sub", "t"}, "remove": {"topic", "remove", "t"},
+		"pub": {"pub", "t", "x"}, "pub -": {"pub", "t", "-"}, "sub": {"sub", "t"},
 	} {
 		f := inProcess(t, "line\n", args...)
 		assert.Equal(t, exitFailed, f.code, name)
 		assert.Contains(t, f.err, "trefoil topic create t", name)
 	}
+	f := inProcess(t, "", "topic", "remove", "t", "--json")
+	assert.Equal(t, exitFailed, f.code)
+	assert.Contains(t, f.err, `no topic "t" to remove`)
+	assert.Contains(t, f.out, `"rcode":8`, "programs are told too")
 	for _, args := range [][]string{{"topic", "create", "t", "--json"}, {"topic", "remove", "t", "--json"}} {
 		f := inProcess(t, "", args...)
 		require.Equal(t, exitOK, f.code, f.err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +35,9 @@ func (a *app) provideCommand() *cobra.Command {
 }
 
 func (a *app) provide(ctx context.Context, s *settings, args []string) error {
+	if args[0] == "" {
+		return usagef("provide needs the name of a method")
+	}
 	opts, err := s.providerOptions()
 	if err != nil {
 		return err
@@ -42,7 +46,7 @@ func (a *app) provide(ctx context.Context, s *settings, args []string) error {
 	commands := newCommands(s.exec, s.timeout, s.maxOutput, log)
 	defer commands.stop()
 
-	conn, end, err := a.dialForLong(ctx, s)
+	conn, end, err := a.dialForLong(ctx, s, client.WithTimeout(registryTimeout), client.WithConnectTimeout(registryTimeout))
 	if err != nil {
 		return err
 	}
@@ -86,13 +90,17 @@ func (s *settings) providerOptions() ([]server.Option, error) {
 	return opts, nil
 }
 
+// registryTimeout bounds what is asked of the broker on a provider's behalf;
+// --timeout is about the requests it serves.
+const registryTimeout = 5 * time.Second
+
 // serveMethod registers and serves until ctx ends.
 func (a *app) serveMethod(ctx context.Context, s *settings, srv *server.RpcServer, method string) error {
 	if err := srv.Listen(); err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
 	return a.serve(ctx, s, srv, func(ctx context.Context) error {
-		announcing, cancel := context.WithTimeout(ctx, s.timeout)
+		announcing, cancel := context.WithTimeout(ctx, registryTimeout)
 		defer cancel()
 		if err := srv.Announce(announcing); err != nil {
 			return err

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"trefoil/abstract"
 	"trefoil/client"
 )
 
@@ -48,7 +51,10 @@ func (a *app) topicCreate(ctx context.Context, s *settings, args []string) error
 func (a *app) topicRemove(ctx context.Context, s *settings, args []string) error {
 	return a.withTopics(ctx, s, func(ctx context.Context, t *client.TopicClient) error {
 		if err := t.Remove(ctx, args[0]); err != nil {
-			return topicError(args[0], err)
+			if errors.Is(err, abstract.ErrTopicNotFound) {
+				return &plainError{fmt.Sprintf("there is no topic %q to remove", args[0]), err}
+			}
+			return err
 		}
 		return a.say(s, topicOutput{"removed", args[0]}, "removed %s", args[0])
 	})
