@@ -3,7 +3,7 @@ module trefoil
 go 1.26
 
 require (
-	github.com/HdrHistogram/hdrhistogram-go v1.4.0
+	github.com/HdrHistogram/hdrhistogram-go v1.1.2
 	github.com/cloudwego/netpoll v0.7.2
 	github.com/goccy/go-json v0.12.0
 	github.com/spf13/cobra v1.10.2

@@ -37,6 +37,7 @@ func TestPaceKeepsToItsTimesWhateverOperationsTake(t *testing.T) {
 }
 
 func TestLoadCountsWhatWasDueAndDidNotBegin(t *testing.T) {
+	t.Parallel()
 	stuck := make(chan struct{})
 	l := load{
 		workers: 1, rate: 1000, duration: 100 * time.Millisecond, tally: newTally(1), stop: func() {},
@@ -51,6 +52,7 @@ func TestLoadCountsWhatWasDueAndDidNotBegin(t *testing.T) {
 }
 
 func TestInterruptEndsOperationsThatDoNotEndByThemselves(t *testing.T) {
+	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	stopped := make(chan struct{})
@@ -72,6 +74,7 @@ func TestInterruptEndsOperationsThatDoNotEndByThemselves(t *testing.T) {
 }
 
 func TestStepsCountEveryLatencyOnceAndInOrder(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		tl := newTally(rapid.IntRange(1, 40).Draw(t, "workers"))
 		list := rapid.SliceOfN(rapid.Int64Range(-5, int64(3*time.Hour)), 0, 200).Draw(t, "latencies")

@@ -60,7 +60,7 @@ func (b *benchBroker) holdsNothing(t *testing.T) {
 func (b *benchBroker) bench(t *testing.T, out any, args ...string) finished {
 	t.Helper()
 	args = append([]string{"bench"}, args...)
-	f := inProcess(t, "", append(args, "--broker", b.addr, "--duration", "200ms", "--json")...)
+	f := inProcess(t, "", append(args, "--broker", b.addr, "--duration", "100ms", "--json")...)
 	require.Equal(t, 1, strings.Count(f.out, "\n"), "%s%s", f.out, f.err)
 	require.NoError(t, json.Unmarshal([]byte(f.out), out))
 	return f
@@ -112,7 +112,7 @@ func TestPacedBenchBeginsWhatWasDueOrSaysThatItDidNot(t *testing.T) {
 	b := newBenchBroker(t)
 	var out rpcOutput
 	b.bench(t, &out, "rpc", "--rate", "1000")
-	assert.EqualValues(t, 200, out.Calls.Operations+out.Calls.Failed+out.Calls.Unsent, "1000 a second for 200 ms")
+	assert.EqualValues(t, 100, out.Calls.Operations+out.Calls.Failed+out.Calls.Unsent, "1000 a second for 100 ms")
 }
 
 func TestBenchTopicAddsUpAndLeavesNothing(t *testing.T) {
@@ -169,6 +169,7 @@ func TestInterruptedBenchLeavesNothing(t *testing.T) {
 }
 
 func TestInterruptedBenchPrintsWhatThereIs(t *testing.T) {
+	t.Parallel()
 	b := newBenchBroker(t)
 	ctx, interrupt := context.WithTimeout(t.Context(), patience)
 	defer interrupt()
