@@ -239,12 +239,24 @@ func (f *Future) Wait(ctx context.Context, result any) error {
 		return f.call.outcome(result)
 	default:
 	}
-	select {
-	case <-f.call.done:
+	if awaitDone(ctx, f.call.done) {
 		return f.call.outcome(result)
-	case <-ctx.Done():
-		return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "wait for " + f.call.req.Method, Err: ctx.Err()}
 	}
+	return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "wait for " + f.call.req.Method, Err: ctx.Err()}
+}
+
+// awaitDone is await for a Future. It returns false when ctx ends first.
+//
+//go:noinline
+func awaitDone(ctx context.Context, done <-chan struct{}) (ended bool) {
+	var room [1 << 10]byte
+	select {
+	case <-done:
+		ended = true
+	case <-ctx.Done():
+	}
+	runtime.KeepAlive(&room)
+	return ended
 }
 
 // Reply waits as Wait does, and returns the result undecoded.

@@ -40,7 +40,6 @@ func TestWrittenBurstIsLetGo(t *testing.T) {
 	frame := make([]byte, size)
 	kept := weak.Make(&frame[0])
 	require.NoError(t, conn.Queue(abstract.Frame{Count: 1, Bytes: frame[:size:size]}))
-	frame = nil
 	conn.Flush()
 	_, err := io.CopyN(io.Discard, nc, size)
 	require.NoError(t, err)
