@@ -18,7 +18,7 @@ race:
 	go test -race ./...
 
 long: ## many more steps of the model tests, all tests ten times, minutes of fuzzing
-	go test -count=1 -timeout=30m -rapid.checks=20000 ./business/registry ./business/topic ./business/requestor ./business/peer ./concrete/internal/link
+	go test -count=1 -timeout=30m ./business/peer ./business/registry ./business/requestor ./business/router ./business/topic ./cmd/trefoil ./concrete/internal/link ./concrete/memstore -rapid.checks=20000
 	go test -count=10 -timeout=60m ./...
 	.ci/fuzz 3m
 
