@@ -53,13 +53,17 @@ type BaseConnection interface {
 	LocalAddr() net.Addr
 }
 
-// Frame is one or more encoded messages of one class. Its bytes are never
-// changed after it was made, so one Frame may wait in many queues at once.
+// Frame is one or more encoded messages of one class. Its bytes are not changed
+// after it was made, so one Frame without Free may wait in many queues at once.
 type Frame struct {
 	Class Class
 	Count int    // how many messages Bytes holds
 	Bytes []byte // whole frames
 	Mark  *Mark  // nil, or the fate of a request
+	// Free, unless nil, gets Bytes back when the connection has written them. A
+	// frame that is dropped, or that Queue does not take, is not given back. Such
+	// a Frame waits in one queue only, and never in a Lane.
+	Free func([]byte)
 }
 
 // Mark records whether a queued request reached the kernel. Exactly one of Take

@@ -158,10 +158,11 @@ var (
 // CodeOf returns the code of err: OK for nil, its own for an *Error anywhere in
 // the chain, Timeout and Cancelled for the context's errors, else Internal.
 func CodeOf(err error) RCode {
-	var e *Error
-	switch {
-	case err == nil:
+	if err == nil {
 		return OK
+	}
+	var e *Error // escapes, so not before
+	switch {
 	case errors.As(err, &e):
 		return e.Code
 	case errors.Is(err, context.DeadlineExceeded):

@@ -29,6 +29,11 @@ func (b *batch) free() {
 
 // reset forgets what was written, and every reference to it.
 func (b *batch) reset() {
+	for i := range b.entries {
+		if e := &b.entries[i]; e.free != nil {
+			e.free(e.bytes)
+		}
+	}
 	clear(b.entries)
 	clear(b.bufs)
 	clear(b.piece[:cap(b.piece)])

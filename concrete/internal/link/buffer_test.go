@@ -62,7 +62,8 @@ func TestHandedOutBytesAreNeverWritten(t *testing.T) {
 		var kept [][]byte
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			if rapid.Bool().Draw(t, "feed") {
-				p := rapid.SliceOfN(rapid.Byte(), 0, 50).Draw(t, "bytes")
+				most := rapid.SampledFrom([]int{50, 2 * mergeBytes}).Draw(t, "most")
+				p := rapid.SliceOfN(rapid.Byte(), 0, most).Draw(t, "bytes")
 				in = append(in, p...)
 				if rapid.Bool().Draw(t, "adopt") {
 					b.adopt(bytes.Clone(p))
@@ -87,9 +88,33 @@ func TestHandedOutBytesAreNeverWritten(t *testing.T) {
 }
 
 func TestBufferGrowsWithWhatArrived(t *testing.T) {
-	var b Buffer
-	for n := 1; n <= 4000; n++ {
-		b.Feed(make([]byte, 100))
-		require.LessOrEqual(t, cap(b.buf), 200*n)
+	for _, size := range []int{1, 100, 3000} {
+		var b Buffer
+		for n := 1; n <= 4000; n++ {
+			b.Feed(make([]byte, size))
+			held := cap(b.buf)
+			for _, p := range b.more {
+				held += cap(p) + 24
+			}
+			require.LessOrEqual(t, held, 2*size*n+mergeBytes)
+		}
 	}
+}
+
+// TestBufferCopiesNoMoreThanItIsAsked: a frame that lies in two chunks costs its
+// own size, not that of the chunks.
+func TestBufferCopiesNoMoreThanItIsAsked(t *testing.T) {
+	var b Buffer
+	first, second := bytes.Repeat([]byte("a"), 2000), bytes.Repeat([]byte("b"), 2000)
+	b.adopt(first)
+	b.adopt(second)
+	_, err := b.Next(1990)
+	require.NoError(t, err)
+	across, err := b.Next(20)
+	require.NoError(t, err)
+	assert.Equal(t, "aaaaaaaaaabbbbbbbbbb", string(across))
+	rest, err := b.Next(1990)
+	require.NoError(t, err)
+	assert.Same(t, &second[10], &rest[0])
+	assert.Zero(t, b.Len())
 }

@@ -53,6 +53,7 @@ type Conn struct {
 
 	received atomic.Uint64
 
+	runWork    func()                 // work, made once
 	delivering atomic.Pointer[worker] // the worker that waits, or has waited, for the Receiver
 
 	buf     Buffer       // belongs to the worker, or in Direct mode to the reader
@@ -75,6 +76,7 @@ type Conn struct {
 // Receiver's OnClose, or in place of it when there is no Receiver.
 func New(cfg *abstract.TransportConfig, w Wire, onEnd func(*Conn)) *Conn {
 	c := &Conn{cfg: cfg, wire: w, onEnd: onEnd}
+	c.runWork = c.work
 	c.out.limit = cfg.MaxQueued
 	c.out.corked = true
 	return c

@@ -57,8 +57,8 @@ func (c *Conn) Receive(p []byte) {
 
 // startWork starts a worker.
 func (c *Conn) startWork() {
-	if c.cfg.Go == nil || !c.cfg.Go(c.work) {
-		go c.work()
+	if c.cfg.Go == nil || !c.cfg.Go(c.runWork) {
+		go c.runWork()
 	}
 }
 

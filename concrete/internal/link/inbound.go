@@ -2,15 +2,12 @@ package link
 
 import "sync"
 
-// chunkBytes bounds one piece of waiting input, and so what a kept message can
-// hold on to.
-const chunkBytes = 64 << 10
-
 // inbound holds received bytes until the worker of the connection takes them.
 // There is a worker while there is something for it to do.
 type inbound struct {
 	mu      sync.Mutex
 	chunks  [][]byte
+	one     [1][]byte     // what chunks is made of as a rule
 	bytes   int           // in chunks, plus what the worker took and has not handed over
 	room    chan struct{} // closed when a waiting reader may go on; nil while none waits
 	started bool          // the Receiver is there; no worker before
@@ -44,9 +41,12 @@ func (in *inbound) put(p []byte, limit int) (start, fits bool) {
 	}
 	in.bytes += len(p)
 	last := len(in.chunks) - 1
-	if last >= 0 && len(in.chunks[last])+len(p) <= chunkBytes {
+	if last >= 0 && len(in.chunks[last])+len(p) <= mergeBytes {
 		in.chunks[last] = appendGrow(in.chunks[last], p)
 	} else {
+		if last < 0 {
+			in.chunks = in.one[:0]
+		}
 		in.chunks = append(in.chunks, appendGrow(nil, p))
 	}
 	return in.start(), true

@@ -100,6 +100,7 @@ func (l *lane) pop() (e entry, ok bool) {
 		return entry{}, false
 	}
 	e = l.frames.pop()
+	l.frames.shrink(ringKept)
 	l.bytes -= len(e.bytes)
 	o.laneBytes -= len(e.bytes)
 	e.lane, e.gap = l, l.gap

@@ -83,7 +83,7 @@ func (o *outbox) push(f abstract.Frame, own bool) (owned bool, err error) {
 	o.open()
 	o.bytes[f.Class] += len(f.Bytes)
 	o.frames++
-	o.rings[f.Class].push(entry{bytes: f.Bytes, mark: f.Mark, count: f.Count})
+	o.rings[f.Class].push(entry{bytes: f.Bytes, mark: f.Mark, free: f.Free, count: f.Count})
 	return own && o.own(), nil
 }
 
@@ -150,6 +150,7 @@ func (o *outbox) take(b *batch, class abstract.Class, limit int) {
 		b.entries = append(b.entries, e)
 		b.size += len(e.bytes)
 	}
+	r.shrink(classKept)
 }
 
 // uncork allows writing, and makes the caller the owner when something waits.

@@ -294,6 +294,29 @@ func TestRingKeepsLittleWhenEmpty(t *testing.T) {
 	}
 	for n := range 1000 {
 		require.Equal(t, n, r.pop().count)
+		r.shrink(ringKept)
 	}
 	assert.LessOrEqual(t, len(r.items), ringKept)
+}
+
+// TestWrittenFramesAreGivenBack: each once, also one whose request was withdrawn,
+// and not before its bytes are written.
+func TestWrittenFramesAreGivenBack(t *testing.T) {
+	w := newFakeWire()
+	c := New(testConfig(nil), w, nil)
+	var given []string
+	free := func(b []byte) {
+		given = append(given, string(b))
+		clear(b)
+	}
+	withdrawn := new(abstract.Mark)
+	require.NoError(t, c.Queue(abstract.Frame{Count: 1, Bytes: []byte("first"), Free: free}))
+	require.NoError(t, c.Queue(abstract.Frame{Count: 1, Bytes: []byte("taken back"), Free: free, Mark: withdrawn}))
+	require.NoError(t, c.Queue(abstract.Frame{Count: 1, Bytes: []byte("last"), Free: free}))
+	require.True(t, withdrawn.Withdraw())
+	assert.Empty(t, given)
+	c.out.uncork()
+	c.writeInline()
+	assert.Equal(t, []string{"first", "taken back", "last"}, given)
+	assert.Equal(t, "firstlast", w.written.String())
 }

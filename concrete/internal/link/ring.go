@@ -7,6 +7,7 @@ import "trefoil/abstract"
 type entry struct {
 	bytes []byte
 	mark  *abstract.Mark
+	free  func([]byte) // takes bytes back
 	lane  *lane
 	count int
 	gap   uint64 // in a batch: the messages that lane lost since its last notice
@@ -21,7 +22,8 @@ type ring struct {
 
 const (
 	ringFirst = 4
-	ringKept  = 8 // a bigger array is dropped when the ring gets empty
+	ringKept  = 8   // a lane's bigger array is dropped when it gets empty
+	classKept = 256 // the same of a class's, which busy connections share
 )
 
 func (r *ring) push(e entry) {
@@ -36,10 +38,15 @@ func (r *ring) pop() entry {
 	e := r.items[r.head]
 	r.items[r.head] = entry{}
 	r.head = (r.head + 1) & (len(r.items) - 1)
-	if r.n--; r.n == 0 && len(r.items) > ringKept {
+	r.n--
+	return e
+}
+
+// shrink drops the array of an empty ring when it is bigger than kept.
+func (r *ring) shrink(kept int) {
+	if r.n == 0 && len(r.items) > kept {
 		*r = ring{}
 	}
-	return e
 }
 
 func (r *ring) at(i int) *entry { return &r.items[(r.head+i)&(len(r.items)-1)] }
