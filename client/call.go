@@ -21,8 +21,10 @@ type call struct {
 	deadline   time.Time
 	idempotent bool
 	req        message.RpcRequest
+	text       []byte // memory of the request's parameters
 
-	// Who is told of the end: exactly one of these is set.
+	// Who is told of the end. fn is set before the call begins, the others when
+	// somebody begins to wait, with mu held.
 	wake chan struct{} // receives an element
 	done chan struct{} // is closed
 	fn   func(Reply, error)
@@ -47,7 +49,10 @@ type call struct {
 	last    *abstract.Error
 	forget  func()      // takes back the wish for a session
 	timer   *time.Timer // the deadline, while no session watches it
-	unwatch func() bool // ends the watching of the caller's context
+	watched bool        // by the client's contexts, which own what follows
+	group   *group
+	prev    *call
+	next    *call
 }
 
 var _ requestor.Waiter = (*call)(nil)
@@ -83,7 +88,8 @@ func (c *call) watch(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {
-		c.unwatch = context.AfterFunc(ctx, func() { c.cancel(ctx.Err()) })
+		c.watched = true
+		c.client.contexts.add(ctx, c)
 	}
 }
 
@@ -291,7 +297,7 @@ func (c *call) finish(r Reply, e *abstract.Error) {
 		}
 		c.err = decorate(e, "call "+c.req.Method, c.attempts, e.Instance)
 	}
-	forget, unwatch := c.forget, c.unwatch
+	forget, watched, wake, done := c.forget, c.watched, c.wake, c.done
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -299,25 +305,70 @@ func (c *call) finish(r Reply, e *abstract.Error) {
 	if forget != nil {
 		forget()
 	}
-	if unwatch != nil {
-		unwatch()
+	if watched {
+		c.client.contexts.remove(c)
 	}
-	c.tell()
-}
-
-// tell wakes who waits for the call.
-func (c *call) tell() {
-	switch {
-	case c.wake != nil:
-		c.wake <- struct{}{} // has room
-	case c.done != nil:
-		close(c.done)
-	case !c.client.callbacks.Go(c.callBack):
-		go c.callBack() // the pool is full or closed; a callback is never lost
+	if c.fn != nil {
+		if !c.client.callbacks.Go(c.callBack) {
+			go c.callBack() // the pool is full or closed; a callback is never lost
+		}
+		return
+	}
+	if done != nil {
+		close(done)
+	}
+	if wake != nil {
+		wake <- struct{}{} // has room; from here on the call may be used for another one
 	}
 }
 
 func (c *call) callBack() { c.fn(c.reply, c.err) }
+
+// Done returns a channel that is closed when the call has ended.
+func (c *call) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.whenDone()
+}
+
+// whenDone is Done with the lock held.
+func (c *call) whenDone() <-chan struct{} {
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.ended {
+			close(c.done)
+		}
+	}
+	return c.done
+}
+
+// join makes the caller one who waits for the call's end, which is told to a channel:
+// wake, which is the caller's and gets an element, for the first one; for others
+// one that is closed. Nil: it has ended.
+func (c *call) join(wake chan struct{}) (told <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.ended:
+		return nil
+	case c.wake == nil:
+		c.wake = wake
+		return wake
+	}
+	return c.whenDone()
+}
+
+// leave takes a wake back that was joined with. False: it has got its element, or
+// is about to.
+func (c *call) leave(wake chan struct{}) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return false
+	}
+	c.wake = nil
+	return true
+}
 
 // outcome is what an ended call came to.
 func (c *call) outcome(result any) error {

@@ -25,6 +25,7 @@ type RpcClient struct {
 	ctx       context.Context
 	cancel    context.CancelFunc
 	closing   sync.Once
+	contexts  contexts // of calls that nobody waits for
 }
 
 // target finds a session for a call.
@@ -109,11 +110,18 @@ func (c *RpcClient) CallReply(ctx context.Context, method string, params any, op
 	if err == nil && k.direct && k.attempts == 1 && k.first.Mark().Taken() {
 		// Nobody knows such a call any more: its request was written, its pending
 		// call is out of the table, and no other goroutine was on its way with it.
-		*k = call{}
+		text := k.text
+		if cap(text) > keptText {
+			text = nil
+		}
+		*k = call{text: text}
 		calls.Put(k)
 	}
 	return r, err
 }
+
+// keptText bounds the memory for parameters that the next call may use again.
+const keptText = 4 << 10
 
 // await waits for the call's end with a frame of a kilobyte on its stack. The
 // garbage collector halves stacks that are used by less than a quarter; the JSON
@@ -146,7 +154,6 @@ func (c *RpcClient) CallFuture(ctx context.Context, method string, params any, o
 	f := new(Future)
 	k := &f.call
 	c.prepare(ctx, k, method, params, opts)
-	k.done = make(chan struct{})
 	k.start(ctx)
 	k.watch(ctx)
 	return f
@@ -165,25 +172,29 @@ func (c *RpcClient) CallFunc(ctx context.Context, method string, params any, fn 
 
 // prepare fills the zero k with a call that has not begun.
 func (c *RpcClient) prepare(ctx context.Context, k *call, method string, params any, opts []CallOption) {
-	o := callOptions{timeout: c.cfg.timeout}
-	for _, opt := range opts {
-		opt(&o)
+	timeout := c.cfg.timeout
+	if len(opts) > 0 {
+		o := callOptions{timeout: timeout} // which escapes
+		for _, opt := range opts {
+			opt(&o)
+		}
+		timeout, k.idempotent = o.timeout, o.idempotent
 	}
-	k.client, k.idempotent, k.begun = c, o.idempotent, time.Now()
-	k.deadline = k.begun.Add(o.timeout)
+	k.client, k.begun = c, time.Now()
+	k.deadline = k.begun.Add(timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(k.deadline) {
 		k.deadline = d
 	}
 	k.req.Method = method
-	k.req.Parameters, k.err = encodeParams(params)
+	k.req.Parameters, k.err = encodeParams(&k.text, params)
 }
 
-// encodeParams makes the JSON object of a call's parameters.
-func encodeParams(params any) (message.Raw, error) {
+// encodeParams makes the JSON object of a call's parameters, in text's memory.
+func encodeParams(text *[]byte, params any) (message.Raw, error) {
 	if params == nil {
 		return message.Raw("{}"), nil
 	}
-	raw, err := message.Encode(params)
+	raw, err := message.EncodeTo(text, params)
 	if err == nil && message.KindOf(raw) != message.Object {
 		err = abstract.Errorf(abstract.InvalidParams, "parameters are an object: pass a struct or a map, not %T", params)
 	}
@@ -201,6 +212,7 @@ func (c *RpcClient) Close() error {
 			_ = c.owned.Close()
 		}
 		c.callbacks.Close()
+		c.contexts.close()
 	})
 	return nil
 }
@@ -228,32 +240,42 @@ func (r Reply) Decode(v any) error {
 type Future struct{ call call }
 
 // Done is closed when the call has ended.
-func (f *Future) Done() <-chan struct{} { return f.call.done }
+func (f *Future) Done() <-chan struct{} { return f.call.Done() }
 
 // Wait waits for the call to end and decodes its result into result, unless that
 // is nil. When ctx ends first, Wait returns ctx's error and the call goes on. It
 // may be called many times.
 func (f *Future) Wait(ctx context.Context, result any) error {
-	select {
-	case <-f.call.done:
-		return f.call.outcome(result)
-	default:
+	wakes := &f.call.client.wakes
+	wake := wakes.Get().(chan struct{})
+	told := f.call.join(wake)
+	ended := told == nil || awaitDone(ctx, told)
+	if !ended && told == wake && !f.call.leave(wake) {
+		<-wake
+		ended = true
 	}
-	if awaitDone(ctx, f.call.done) {
+	wakes.Put(wake)
+	if ended {
 		return f.call.outcome(result)
 	}
 	return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "wait for " + f.call.req.Method, Err: ctx.Err()}
 }
 
-// awaitDone is await for a Future. It returns false when ctx ends first.
+// awaitDone is await for a Future. It returns false when ctx ends first. It need
+// not look at a context that never ends.
 //
 //go:noinline
 func awaitDone(ctx context.Context, done <-chan struct{}) (ended bool) {
 	var room [1 << 10]byte
-	select {
-	case <-done:
+	if ctx.Done() == nil {
+		<-done
 		ended = true
-	case <-ctx.Done():
+	} else {
+		select {
+		case <-done:
+			ended = true
+		case <-ctx.Done():
+		}
 	}
 	runtime.KeepAlive(&room)
 	return ended

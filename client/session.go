@@ -179,6 +179,10 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 	trusted := false // the judge has seen a message of this batch; it has no say in calls, topics and services after it
 	for _, m := range batch {
 		legacy := m.Type().Legacy()
+		if trusted && legacy && m.Type().Response() {
+			rest = s.complete(rest, m)
+			continue
+		}
 		v := peer.Verdict{Deliver: true}
 		if !trusted || !legacy {
 			s.mu.Lock()
@@ -195,10 +199,7 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 		case v.Reply != nil:
 			s.answer(v.Reply)
 		case v.Deliver && m.Type().Response():
-			rest = s.handle(rest) // a notice that came before the answer is handled before it
-			if !s.requests.Complete(m) {
-				s.cfg.logger.Debug("response without a call ignored", "peer", s.name(), "id", m.ID())
-			}
+			rest = s.complete(rest, m)
 		case v.Deliver && m.Check() == nil:
 			rest = append(rest, m)
 		case v.Deliver:
@@ -207,8 +208,7 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 		switch {
 		case v.Close == nil:
 		case v.Leaving: // its last answers follow; what comes now goes elsewhere
-			s.leaving.Store(&v.Close)
-			time.AfterFunc(s.cfg.timeout, func() { s.Close(v.Close) })
+			s.leaveSoon(v.Close)
 		default:
 			s.Close(v.Close)
 			s.batch = s.handle(rest)
@@ -216,6 +216,25 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 		}
 	}
 	s.batch = s.handle(rest)
+}
+
+// leaveSoon ends the session when the peer has said goodbye: nothing new is sent,
+// and what is in flight has until its deadline at most.
+func (s *session) leaveSoon(why error) {
+	s.leaving.Store(&why)
+	time.AfterFunc(s.cfg.timeout, func() { s.Close(why) })
+}
+
+// complete ends the call that m answers. A notice that came before it is handled
+// before it.
+func (s *session) complete(rest []abstract.BaseMessage, m abstract.BaseMessage) []abstract.BaseMessage {
+	if len(rest) > 0 {
+		rest = s.handle(rest)
+	}
+	if !s.requests.Complete(m) {
+		s.cfg.logger.Debug("response without a call ignored", "peer", s.name(), "id", m.ID())
+	}
+	return rest
 }
 
 func (s *session) handle(rest []abstract.BaseMessage) []abstract.BaseMessage {
@@ -362,17 +381,29 @@ func (s *session) post(m abstract.BaseMessage, p *requestor.Pending) {
 // enqueue queues the request of a pending call. What goes wrong ends the call, and
 // enqueue returns false.
 func (s *session) enqueue(m abstract.BaseMessage, p *requestor.Pending) bool {
-	b, err := s.protocol.Encode(m)
+	b, err := s.protocol.Append(lv.Memory(room(m)), m)
 	if err == nil {
 		err = s.judge.CheckSize(len(b))
 	}
 	if err == nil {
-		err = s.Queue(abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Mark: p.Mark()})
+		err = s.Queue(abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Mark: p.Mark(), Free: lv.Recycle})
 	}
 	if err != nil {
 		s.requests.Fail(p, err)
 	}
 	return err == nil
+}
+
+// room is about how long the frame of a request will be.
+func room(m abstract.BaseMessage) int {
+	const slack = 128 // for all that is neither a name nor a value
+	switch m := m.(type) {
+	case *message.RpcRequest:
+		return len(m.Method) + len(m.Parameters) + slack
+	case *message.TopicRequest:
+		return len(m.Topic) + len(m.Message) + slack
+	}
+	return 2 * slack
 }
 
 // flushLater is flushSoon for callers who do not wait for their answer: as long as

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"trefoil/abstract"
+	"trefoil/business/router"
 	"trefoil/concrete/message"
 )
 
@@ -57,7 +58,7 @@ func (c *call) run() {
 		return
 	}
 	begun := time.Now()
-	rsp := c.srv.router.Call(&c.ctx, c.req)
+	rsp := c.srv.router.Call(&c.ctx, c.req, new(router.Answer))
 	if c.slow != nil {
 		c.srv.ep.watchdog.observe(c.req.Method, c.slow, time.Since(begun))
 	}

@@ -7,6 +7,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/business/router"
+	"trefoil/concrete/lv"
 	"trefoil/concrete/message"
 )
 
@@ -25,6 +26,7 @@ type turn struct {
 	out     []byte                 // frames of responses, to be queued together
 	outs    int                    // how many
 	pushes  pushes                 // of the publishes that are being served
+	answer  router.Answer          // of the handler that runs
 
 	state  atomic.Uint32
 	begun  atomic.Uint32 // handlers that have begun
@@ -43,8 +45,10 @@ const (
 	turnPassed         // another turn has taken over
 )
 
-// outBytes is how much of responses is gathered before it is queued.
-const outBytes = 32 << 10
+const (
+	outBytes = 30 << 10 // so much of responses is gathered before it is queued
+	outSlack = 64       // of a response, besides its result and its id
+)
 
 var turns = sync.Pool{New: func() any { return new(turn) }}
 
@@ -61,6 +65,7 @@ func (t *turn) free() {
 	clear(t.waiting)
 	clear(t.touched)
 	t.conn, t.next, t.touched = nil, 0, t.touched[:0]
+	t.answer.Response = message.RpcResponse{}
 	t.out, t.outs, t.method, t.passed, t.watched = nil, 0, "", nil, false
 	t.state.Store(turnOpen)
 	turns.Put(t)
@@ -80,7 +85,7 @@ func (t *turn) run() bool {
 			break // it is being closed
 		}
 		if t.state.Load() == turnPassed {
-			t.conn.ep.watchdog.settle()
+			t.conn.ep.watchdog.returned(t.method)
 			return false
 		}
 		trusted = m.Type().Legacy()
@@ -117,7 +122,7 @@ func (t *turn) call(r *router.RpcRouter, req *message.RpcRequest) {
 	t.method = req.Method
 	t.begun.Add(1)
 	t.state.Store(turnHandles)
-	rsp := r.Call(ctx, req)
+	rsp := r.Call(ctx, req, &t.answer)
 	ctx.finish()
 	if t.state.CompareAndSwap(turnHandles, turnOpen) {
 		t.respond(rsp)
@@ -130,8 +135,9 @@ func (t *turn) call(r *router.RpcRouter, req *message.RpcRequest) {
 // respond adds a response to those that are queued together.
 func (t *turn) respond(rsp *message.RpcResponse) {
 	c := t.conn
-	if t.out == nil {
-		t.out = make([]byte, 0, c.outHint)
+	if need := len(rsp.Result) + len(rsp.ID()) + outSlack; cap(t.out)-len(t.out) < need {
+		t.queueOut()
+		t.out = lv.Memory(max(c.outHint, need))
 	}
 	out, err := c.ep.protocol.Append(t.out, c.judge.Shape(rsp))
 	if err == nil {
@@ -153,8 +159,8 @@ func (t *turn) queueOut() {
 	if t.outs == 0 {
 		return
 	}
-	t.conn.outHint = max(128, min(len(t.out)+len(t.out)/8, outBytes))
-	t.conn.queue(abstract.Frame{Class: abstract.ClassResponse, Count: t.outs, Bytes: t.out}, abstract.RspRPC)
+	t.conn.outHint = min(len(t.out)+len(t.out)/8, outBytes)
+	t.conn.queue(abstract.Frame{Class: abstract.ClassResponse, Count: t.outs, Bytes: t.out, Free: lv.Recycle}, abstract.RspRPC)
 	t.out, t.outs = nil, 0
 }
 

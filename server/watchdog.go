@@ -10,6 +10,7 @@ import (
 const (
 	watchEvery = time.Millisecond // how often the watchdog looks
 	watchIdle  = 100              // so many looks without a turn end it until there is one
+	stuckAgain = 6                // within so many looks a second stuck handler shows that a method is slow
 
 	slowCall  = 200 * time.Microsecond // a call on a worker that takes longer is slow
 	fastCalls = 256                    // so many in a row that are not make a method fast again
@@ -20,6 +21,8 @@ const (
 type watchdog struct {
 	mu      sync.Mutex
 	turns   []*turn
+	stuck   map[string]*stuckMethod // methods whose handlers have held up a turn; as many as are served
+	looks   int                     // so far
 	running bool
 	ended   sync.WaitGroup
 
@@ -27,7 +30,14 @@ type watchdog struct {
 	marked sync.Mutex                             // of writers of slow
 }
 
-// slowMethod is a method that has held up a turn, and runs on workers.
+// stuckMethod is a method with a handler that was found holding up a turn. Once is
+// no proof: the collector, or another process, may have had the processor.
+type stuckMethod struct {
+	running int // handlers that were passed over and have not returned
+	look    int // at which one was passed over last
+}
+
+// slowMethod is a method that has held up turns, and runs on workers.
 type slowMethod struct{ fast atomic.Int32 }
 
 // join puts a turn under watch.
@@ -57,10 +67,12 @@ func (w *watchdog) remove(t *turn) {
 	w.turns = w.turns[:last]
 }
 
-// settle returns when a turn that is being passed on has been.
-func (w *watchdog) settle() {
+// returned is called when a handler comes back whose turn was passed on. It waits
+// until that has been done.
+func (w *watchdog) returned(method string) {
 	w.mu.Lock()
-	w.mu.Unlock() //nolint:staticcheck,gocritic // to have had the lock is the point
+	defer w.mu.Unlock()
+	w.stuck[method].running--
 }
 
 // watch runs while there are turns, and a little longer.
@@ -77,6 +89,7 @@ func (w *watchdog) watch() {
 			w.mu.Unlock()
 			return
 		}
+		w.looks++
 		for i := len(w.turns) - 1; i >= 0; i-- {
 			w.look(w.turns[i])
 		}
@@ -96,9 +109,29 @@ func (w *watchdog) look(t *turn) {
 	if !t.state.CompareAndSwap(turnHandles, turnPassed) {
 		return // the handler has come back in time
 	}
-	w.mark(t.method)
+	w.passed(t.method)
 	w.remove(t)
 	t.handOver()
+}
+
+// passed notes that a handler of a method was passed over. It makes the method run
+// on workers when that is the second in a short time, or while another has not
+// come back; not when they were found together, which a stall of the whole process
+// does too.
+func (w *watchdog) passed(method string) {
+	m := w.stuck[method]
+	if m == nil {
+		if w.stuck == nil {
+			w.stuck = make(map[string]*stuckMethod)
+		}
+		m = &stuckMethod{look: w.looks - stuckAgain}
+		w.stuck[method] = m
+	}
+	if since := w.looks - m.look; since > 0 && (m.running > 0 || since < stuckAgain) {
+		w.mark(method)
+	}
+	m.running++
+	m.look = w.looks
 }
 
 // mark makes a method run on workers.

@@ -37,6 +37,7 @@ type field struct {
 	quoted bool // a number or bool that is written as a string
 	tagged bool // its name is from a tag
 	depth  int  // how many embedded structs it lies in
+	index  int  // in the struct it lies in
 }
 
 func parametersOf(fields []field) []Parameter {
@@ -107,7 +108,7 @@ func collect(t reflect.Type, optional bool, depth int, outer []reflect.Type) []f
 			continue
 		}
 		p := parameter(f, name, options)
-		p.depth = depth
+		p.depth, p.index = depth, i
 		p.Optional = p.Optional || optional
 		list = append(list, p)
 	}

@@ -12,6 +12,8 @@ type Description struct {
 	Method     string
 	Parameters []Parameter  // those that are checked; callers may send others too
 	Result     message.Kind // message.Any when it is not checked
+
+	checked bool // the handler checks the parameters itself, while it decodes them
 }
 
 // Parameter is one named parameter of a method.

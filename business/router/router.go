@@ -3,6 +3,7 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -98,46 +99,64 @@ func (r *RpcRouter) Methods() []string {
 	return slices.Sorted(maps.Keys(*r.methods.Load()))
 }
 
-// Call serves a request and returns its response; it never panics. An
-// *abstract.Error that the handler has made reaches the caller with its code,
-// message and details. Any other error is logged, and the caller gets Internal
-// (Timeout or Cancelled for a context's error): also one that the handler got from
-// a call of its own, for what its code says is not true of this call.
-func (r *RpcRouter) Call(ctx context.Context, req *message.RpcRequest) (rsp *message.RpcResponse) {
+// Answer is the memory of a response, for one call after the other.
+type Answer struct {
+	Response message.RpcResponse
+	text     []byte // of the result
+}
+
+// Call serves a request and returns its response, which lies in a and is good until
+// a is used again; it never panics. An *abstract.Error that the handler has made
+// reaches the caller with its code, message and details. Any other error is logged,
+// and the caller gets Internal (Timeout or Cancelled for a context's error): also
+// one that the handler got from a call of its own, for what its code says is not
+// true of this call.
+func (r *RpcRouter) Call(ctx context.Context, req *message.RpcRequest, a *Answer) (rsp *message.RpcResponse) {
+	rsp = &a.Response
 	defer func() { // of the handler, of what encodes its result, or of its error's own methods
 		if v := recover(); v != nil {
 			r.log.Error("method panicked", "method", req.Method, "id", req.ID(), "err", v, "stack", string(debug.Stack()))
-			rsp = refusal(req, errFailed())
+			refusal(rsp, req, errFailed())
 		}
 	}()
-	result, err := r.serve(ctx, req)
+	result, err := r.serve(ctx, req, a)
 	if err != nil {
-		return refusal(req, r.public(req, err))
+		refusal(rsp, req, r.public(req, err))
+		return rsp
 	}
-	return &message.RpcResponse{Header: message.ID(req.ID()), Result: result}
+	*rsp = message.RpcResponse{Header: message.ID(req.ID()), Result: result}
+	return rsp
 }
 
-func refusal(req *message.RpcRequest, e *abstract.Error) *message.RpcResponse {
-	return &message.RpcResponse{Header: message.ID(req.ID()), Code: e.Code, Message: short(e.Message), Details: e.Details}
+func refusal(rsp *message.RpcResponse, req *message.RpcRequest, e *abstract.Error) {
+	*rsp = message.RpcResponse{Header: message.ID(req.ID()), Code: e.Code, Message: short(e.Message), Details: e.Details}
 }
 
 // serve looks a method up and runs it.
-func (r *RpcRouter) serve(ctx context.Context, req *message.RpcRequest) (message.Raw, error) {
+func (r *RpcRouter) serve(ctx context.Context, req *message.RpcRequest, a *Answer) (message.Raw, error) {
 	m := (*r.methods.Load())[req.Method]
 	if m == nil {
 		return nil, abstract.Errorf(abstract.ServiceNotFound, "method %.64q is not served here", req.Method)
 	}
-	if err := m.description.CheckParameters(req.Parameters); err != nil {
-		return nil, err
+	if !m.description.checked {
+		if err := m.description.CheckParameters(req.Parameters); err != nil {
+			return nil, err
+		}
 	}
 	value, err := m.handler(ctx, req.Parameters)
+	if err == errKind { //nolint:errorlint // never wrapped
+		return nil, cmp.Or(m.description.CheckParameters(req.Parameters), errKind)
+	}
 	if err != nil {
 		return nil, err
 	}
-	result, err := message.EncodeResult(value)
+	result, err := message.EncodeResultTo(&a.text, value)
 	if err != nil {
 		r.log.Error("result cannot be encoded", "method", req.Method, "id", req.ID(), "err", err)
 		return nil, abstract.Errorf(abstract.Internal, "the method's result cannot be written as JSON")
+	}
+	if cap(a.text) > keptText {
+		a.text = nil // result keeps it for as long as it is needed
 	}
 	if err := m.description.CheckResult(result); err != nil {
 		r.log.Error("result of the wrong kind", "method", req.Method, "id", req.ID(), "err", err)
@@ -145,6 +164,9 @@ func (r *RpcRouter) serve(ctx context.Context, req *message.RpcRequest) (message
 	}
 	return result, nil
 }
+
+// keptText bounds the memory that an Answer keeps for the next result.
+const keptText = 64 << 10
 
 // public returns what of an error the caller gets to see, and logs the rest.
 func (r *RpcRouter) public(req *message.RpcRequest, err error) *abstract.Error {

@@ -27,7 +27,7 @@ func newRouter() (*router.RpcRouter, *bytes.Buffer) {
 }
 
 func call(r *router.RpcRouter, method, params string) *message.RpcResponse {
-	return r.Call(context.Background(), &message.RpcRequest{Header: message.ID("7"), Method: method, Parameters: message.Raw(params)})
+	return r.Call(context.Background(), &message.RpcRequest{Header: message.ID("7"), Method: method, Parameters: message.Raw(params)}, new(router.Answer))
 }
 
 // handle adds a typed method.
@@ -281,7 +281,7 @@ func TestHandlerGetsContextAndParameters(t *testing.T) {
 		assert.Equal(t, 5, ctx.Value(key{}))
 		return params, nil
 	}))
-	rsp := r.Call(context.WithValue(context.Background(), key{}, 5), &message.RpcRequest{Method: "m", Parameters: message.Raw(`{"a": 1}`)})
+	rsp := r.Call(context.WithValue(context.Background(), key{}, 5), &message.RpcRequest{Method: "m", Parameters: message.Raw(`{"a": 1}`)}, new(router.Answer))
 	assert.Equal(t, `{"a": 1}`, string(rsp.Result))
 }
 
@@ -385,8 +385,9 @@ func BenchmarkCall(b *testing.B) {
 	require.NoError(b, r.Add(d, h))
 	req := &message.RpcRequest{Header: message.ID("7"), Method: "Add", Parameters: message.Raw(`{"num1":20,"num2":30}`)}
 	ctx := context.Background()
+	var a router.Answer
 	b.ReportAllocs()
 	for b.Loop() {
-		r.Call(ctx, req)
+		r.Call(ctx, req, &a)
 	}
 }

@@ -14,19 +14,22 @@ import (
 // name. In is a struct, whose fields are the parameters, or a map, an empty
 // interface or a message.Raw, which take any object; see Describe.
 func Typed[In, Out any](fn func(ctx context.Context, in In) (Out, error)) (Handler, Description, error) {
-	fields, err := fieldsOf(reflect.TypeFor[In]())
+	in := reflect.TypeFor[In]()
+	fields, err := fieldsOf(in)
 	if err != nil {
 		return nil, Description{}, err
 	}
-	d, err := Describe(reflect.TypeFor[In](), reflect.TypeFor[Out]())
+	d, err := Describe(in, reflect.TypeFor[Out]())
 	if err != nil {
 		return nil, Description{}, err
 	}
+	d.checked = flat(in, fields)
+	decode := decoder(fields, d.checked)
 	text := d.Result == message.String
 	return func(ctx context.Context, params message.Raw) (any, error) {
 		var in In
-		if err := message.Decode(params, &in); err != nil {
-			return nil, misfit(fields, params, err)
+		if err := decode(params, &in); err != nil {
+			return nil, err
 		}
 		out, err := fn(ctx, in)
 		if err != nil {
@@ -37,6 +40,76 @@ func Typed[In, Out any](fn func(ctx context.Context, in In) (Out, error)) (Handl
 		}
 		return out, nil
 	}, d, nil
+}
+
+// flat reports whether parameters can be checked and decoded in one pass: In is a
+// struct with a field of its own for each.
+func flat(in reflect.Type, fields []field) bool {
+	other := func(f field) bool { return f.depth > 0 || f.quoted }
+	return in.Kind() == reflect.Struct && len(fields) > 0 && !slices.ContainsFunc(fields, other)
+}
+
+// decoder returns what reads parameters into the In that a pointer leads to.
+func decoder(fields []field, flat bool) func(params message.Raw, in any) error {
+	if flat {
+		return func(params message.Raw, in any) error { return decodeFields(fields, params, in) }
+	}
+	return func(params message.Raw, in any) error {
+		if err := message.Decode(params, in); err != nil {
+			return misfit(fields, params, err)
+		}
+		return nil
+	}
+}
+
+// decodeFields checks the parameters and reads them into the struct that in points
+// at. To look at them once and not three times (for their kinds, for letters that
+// the decoder would take for others, and in the decoder) saves a tenth of a server.
+func decodeFields(fields []field, params message.Raw, in any) error {
+	var few [8]message.Raw // enough for most methods, and not on the heap
+	values := few[:]
+	if len(fields) > len(few) {
+		values = make([]message.Raw, len(fields))
+	}
+	err := message.Members(params, func(key string, value message.Raw) bool {
+		for i := range fields {
+			if fields[i].Name == key {
+				values[i] = value // the last of each name is the one that counts
+				break
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return errKind
+	}
+	for i := range fields {
+		if fields[i].check("", message.KindOf(values[i])) != nil {
+			return errKind
+		}
+	}
+	target := reflect.ValueOf(in).Elem()
+	for i := range fields {
+		if values[i] == nil {
+			continue
+		}
+		if err := message.Decode(values[i], target.Field(fields[i].index).Addr().Interface()); err != nil {
+			return unfit(fields[i], err)
+		}
+	}
+	return nil
+}
+
+// errKind is what a handler that checks its parameters returns when these do not
+// fit the description; RpcRouter says it in words, with the method's name.
+var errKind error = abstract.Errorf(abstract.InvalidParams, "the parameters do not fit the method's description")
+
+// unfit is the error of a parameter that is of the right kind and still does not fit.
+func unfit(f field, cause error) error {
+	return &abstract.Error{
+		Code: abstract.InvalidParams, Err: cause,
+		Message: "parameter " + strconv.Quote(f.Name) + " does not fit: it is out of range, or something inside it is of the wrong kind",
+	}
 }
 
 func isNil(v any) bool {
@@ -61,8 +134,7 @@ func misfit(fields []field, params message.Raw, cause error) error {
 			continue
 		}
 		if message.Decode(values[i], reflect.New(f.goType).Interface()) != nil {
-			e.Message = "parameter " + strconv.Quote(f.Name) + " does not fit: it is out of range, or something inside it is of the wrong kind"
-			break
+			return unfit(f, cause)
 		}
 	}
 	return e

@@ -21,42 +21,88 @@ import (
 // escaping HTML. A Raw that is valid JSON is returned as it is; a nil one is null.
 // What cannot be encoded is an error with code InvalidParams.
 func Encode(v any) (Raw, error) {
+	var own []byte
+	return EncodeTo(&own, v)
+}
+
+// EncodeTo is Encode with memory to use again: the text lies in *buf, which is
+// overwritten and may grow, unless v is a Raw.
+func EncodeTo(buf *[]byte, v any) (Raw, error) {
 	if raw, ok := v.(Raw); ok && raw != nil {
 		if Valid(raw) != nil {
 			return nil, abstract.Errorf(abstract.InvalidParams, "this is no JSON: %s", excerpt(raw))
 		}
 		return raw, nil
 	}
-	if raw, ok := encodeScalar(v); ok {
-		return raw, nil
+	if text, ok := appendScalar((*buf)[:0], v); ok {
+		*buf = text
+		return text, nil
 	}
-	raw, err := json.MarshalWithOption(v, json.DisableHTMLEscape())
+	text, err := appendAny((*buf)[:0], v)
 	if err != nil {
 		return nil, &abstract.Error{Code: abstract.InvalidParams, Message: "the value cannot be written as JSON", Err: textError(err.Error())}
 	}
-	return raw, nil
+	*buf = text
+	return text, nil
 }
 
-// encodeScalar writes the commonest small values, for which the way through
+// encoder is go-json's, with what it writes to.
+type encoder struct {
+	json *json.Encoder
+	out  []byte
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := new(encoder)
+	e.json = json.NewEncoder(e)
+	e.json.SetEscapeHTML(false)
+	return e
+}}
+
+// Write takes the text from go-json, which gives it in one piece.
+func (e *encoder) Write(p []byte) (int, error) {
+	e.out = append(e.out, p...)
+	return len(p), nil
+}
+
+// appendAny appends the text of any value, in memory of exactly its size when dst
+// has none.
+func appendAny(dst []byte, v any) ([]byte, error) {
+	e := encoders.Get().(*encoder)
+	e.out = dst
+	err := e.json.Encode(v)
+	out := e.out
+	e.out = nil
+	encoders.Put(e) // not after a panic of v's own methods
+	if err != nil {
+		return nil, err
+	}
+	return out[:len(out)-1], nil // a line's end
+}
+
+// appendScalar writes the commonest small values, for which the way through
 // reflection is several times the work.
-func encodeScalar(v any) (Raw, bool) {
+func appendScalar(dst []byte, v any) ([]byte, bool) {
 	switch v := v.(type) {
 	case string:
-		raw := make([]byte, 0, len(v)+2)
-		raw = append(append(append(raw, '"'), v...), '"')
-		end, plain := skipText(raw, 0)
-		return raw, plain && end == len(raw)
+		start := len(dst)
+		if cap(dst)-start < len(v)+2 {
+			dst = append(make([]byte, 0, start+len(v)+2), dst...)
+		}
+		dst = append(append(append(dst, '"'), v...), '"')
+		end, plain := skipText(dst, start)
+		return dst, plain && end == len(dst)
 	case bool:
-		return strconv.AppendBool(nil, v), true
+		return strconv.AppendBool(dst, v), true
 	case int:
-		return strconv.AppendInt(nil, int64(v), 10), true
+		return strconv.AppendInt(dst, int64(v), 10), true
 	case int64:
-		return strconv.AppendInt(nil, v, 10), true
+		return strconv.AppendInt(dst, v, 10), true
 	}
-	return nil, false
+	return dst, false
 }
 
-// decodeScalar reads what encodeScalar writes. It is not ok for anything that
+// decodeScalar reads what appendScalar writes. It is not ok for anything that
 // takes a second look: escapes, letters beyond ASCII, numbers that do not fit.
 func decodeScalar(raw Raw, v any) (ok bool) {
 	switch v := v.(type) {
@@ -75,6 +121,11 @@ func decodeScalar(raw Raw, v any) (ok bool) {
 			*v = n
 			return true
 		}
+	case *bool:
+		if text := string(raw); v != nil && (text == "true" || text == "false") {
+			*v = text == "true"
+			return true
+		}
 	}
 	return false
 }
@@ -83,7 +134,13 @@ func decodeScalar(raw Raw, v any) (ok bool) {
 // as null: a nil slice is [], a nil []byte "", and everything else that Encode
 // makes null of is {}: nothing, a nil pointer, a nil map, a nil Raw.
 func EncodeResult(v any) (Raw, error) {
-	raw, err := Encode(v)
+	var own []byte
+	return EncodeResultTo(&own, v)
+}
+
+// EncodeResultTo is EncodeResult with memory to use again, as EncodeTo is Encode.
+func EncodeResultTo(buf *[]byte, v any) (Raw, error) {
+	raw, err := EncodeTo(buf, v)
 	if err != nil || len(raw) > 0 && (raw[0] == '"' || raw[0] == '{' || raw[0] >= '0' && raw[0] <= '9') || string(trim(raw)) != "null" {
 		return raw, err
 	}
