@@ -159,7 +159,11 @@ type TransportConfig struct {
 	// transport delivers messages on such goroutines, one at a time for each
 	// connection; keeping them spares growing a new stack for every delivery.
 	// Default: a new goroutine each time.
-	Go     func(func()) bool
+	Go func(func()) bool
+	// Served is how many connections of a server are read by a goroutine of their
+	// own, where the transport has the choice: that is faster for few connections,
+	// and takes more memory for many. Default 64; negative: none.
+	Served int
 	Logger *slog.Logger // default slog.Default()
 }
 

@@ -49,7 +49,7 @@ func TestContextsWithoutCallsAreForgotten(t *testing.T) {
 	defer c.contexts.close()
 	for range 3 * keptGroups {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
-		defer cancel()
+		t.Cleanup(cancel)
 		watchedCall(ctx, c).finish(Reply{}, nil)
 	}
 	assert.LessOrEqual(t, len(c.contexts.groups), keptGroups)

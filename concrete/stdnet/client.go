@@ -6,6 +6,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/concrete/internal/link"
+	"trefoil/concrete/internal/sock"
 )
 
 // client opens connections to one address.
@@ -33,9 +34,9 @@ func (c *client) Connect(ctx context.Context) (abstract.BaseConnection, error) {
 		return nil, link.ConnectError(c.addr, err)
 	}
 	link.Tune(nc)
-	conn := link.NewReading(c.cfg, newWire(nc, c.cfg.WriteTimeout), nil)
+	conn := link.NewReading(c.cfg, sock.NewWire(nc, c.cfg.WriteTimeout), nil)
 	conn.Open()
 	conn.Start() // what is sent from now on is written
-	go conn.Read(newSource(nc, clientBuffer))
+	go conn.Read(sock.NewSource(nc, sock.ClientBuffer))
 	return conn, nil
 }

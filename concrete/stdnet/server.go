@@ -8,6 +8,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/concrete/internal/link"
+	"trefoil/concrete/internal/sock"
 )
 
 // NewServer makes a server for addr: "host:port", with port 0 for any free one, or
@@ -52,7 +53,7 @@ func listenUnix(path string) (net.Listener, error) {
 
 // Adopt starts a connection with a reading goroutine of its own.
 func (d *driver) Adopt(s *link.Server, nc net.Conn) error {
-	w := newWire(nc, s.Config().WriteTimeout)
+	w := sock.NewWire(nc, s.Config().WriteTimeout)
 	conn, ok := s.AdmitReading(w)
 	if !ok {
 		_ = nc.Close()
@@ -61,7 +62,7 @@ func (d *driver) Adopt(s *link.Server, nc net.Conn) error {
 	go func() {
 		link.Tune(nc)
 		conn.Open()
-		conn.Read(newSource(nc, serverBuffer))
+		conn.Read(sock.NewSource(nc, sock.ServerBuffer))
 	}()
 	return nil
 }

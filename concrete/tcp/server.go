@@ -7,15 +7,20 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"trefoil/abstract"
 	"trefoil/concrete/internal/link"
+	"trefoil/concrete/internal/sock"
 )
 
 // NewServer makes a server for addr, "host:port", with port 0 for any free one.
 func NewServer(addr string, cfg abstract.TransportConfig) abstract.BaseServer {
 	filled := link.Defaults(cfg)
-	d := &driver{addr: addr, cfg: filled}
+	d := &driver{addr: addr, cfg: filled, served: defaultServed}
+	if cfg.Served != 0 {
+		d.served = int64(cfg.Served)
+	}
 	return &server{Server: link.NewServer(filled, d), driver: d}
 }
 
@@ -47,6 +52,9 @@ type driver struct {
 	addr string
 	cfg  *abstract.TransportConfig
 
+	served  int64        // connections that may have a goroutine
+	serving atomic.Int64 // those that have one
+
 	mu  sync.Mutex
 	hub *hub
 }
@@ -71,9 +79,34 @@ func (d *driver) Listen() (net.Listener, error) {
 	return ln, nil
 }
 
+// defaultServed is how many connections get a goroutine that reads and handles:
+// with few connections a hand-over from the poller costs more than anything that
+// netpoll saves. Each takes the stack of a goroutine, some 10 KiB, while it is idle.
+const defaultServed = 64
+
+// serve makes a connection with a goroutine of its own.
+func (d *driver) serve(s *link.Server, nc net.Conn) {
+	free := func() { d.serving.Add(-1) }
+	conn, ok := s.AdmitServing(sock.NewWire(nc, d.cfg.WriteTimeout), free)
+	if !ok {
+		free()
+		_ = nc.Close()
+		return
+	}
+	go func() {
+		conn.Open()
+		conn.Serve(sock.NewSource(nc, sock.ServerBuffer))
+	}()
+}
+
 // Adopt makes a connection and gives its socket to netpoll.
 func (d *driver) Adopt(s *link.Server, nc net.Conn) error {
 	link.Tune(nc)
+	if d.serving.Add(1) <= d.served {
+		d.serve(s, nc)
+		return nil
+	}
+	d.serving.Add(-1)
 	w, err := newWire(nc, d.cfg.WriteTimeout)
 	if err != nil {
 		return fmt.Errorf("take over the connection of %v: %w", nc.RemoteAddr(), err)

@@ -59,6 +59,7 @@ type Conn struct {
 	buf     Buffer       // belongs to the worker, or in Direct mode to the reader
 	stalled atomic.Int64 // when the incomplete frame in buf began, as now gives it; 0: there is none
 	crowded atomic.Bool  // the last delivery was of several messages
+	src     Source       // what serves reads from; belongs to whose turn it is
 	direct  bool         // the reader calls the Receiver itself
 	failed  bool         // of the worker: nothing more is decoded
 
@@ -79,6 +80,13 @@ func New(cfg *abstract.TransportConfig, w Wire, onEnd func(*Conn)) *Conn {
 	c.runWork = c.work
 	c.out.limit = cfg.MaxQueued
 	c.out.corked = true
+	return c
+}
+
+// NewServing makes a connection over w whose transport will call Serve.
+func NewServing(cfg *abstract.TransportConfig, w Wire, onEnd func(*Conn)) *Conn {
+	c := New(cfg, w, onEnd)
+	c.direct = true
 	return c
 }
 

@@ -124,10 +124,13 @@ func (c *Conn) Yield() {
 	next := newWorker()
 	next.taken, next.err = taken, err
 	go func() {
-		if c.resume(next) {
-			c.loop(next)
-		} else {
+		switch {
+		case !c.resume(next):
 			next.free()
+		case c.src != nil:
+			c.serve(next)
+		default:
+			c.loop(next)
 		}
 	}()
 }
@@ -196,7 +199,7 @@ func (c *Conn) deliver(w *worker) (mine bool) {
 	if c.recv == nil {
 		return true
 	}
-	if c.direct {
+	if c.direct && c.src == nil {
 		c.recv.OnMessages(w.list)
 		return true
 	}
@@ -211,7 +214,9 @@ func (c *Conn) deliver(w *worker) (mine bool) {
 func (c *Conn) delivered(w *worker) (more bool) {
 	if w.taken > 0 {
 		c.Flush()
-		c.in.release(w.taken)
+		if !c.direct {
+			c.in.release(w.taken)
+		}
 	}
 	if w.err != nil {
 		c.reject(w.err)
@@ -336,17 +341,57 @@ func (c *Conn) directLoop(src Source) error {
 	w := newWorker()
 	defer w.free()
 	for {
-		p, err := src.Next()
-		if len(p) > 0 && !c.failed && !c.lingers.Load() {
-			if c.buf.Len()+len(p) > c.cfg.MaxInbound {
-				return errInboundFull(c.cfg.MaxInbound)
-			}
-			c.received.Add(uint64(len(p)))
-			c.buf.Feed(p)
-			c.drain(w)
-		}
-		if err != nil {
+		if _, err := c.directRead(src, w); err != nil {
 			return err
 		}
+	}
+}
+
+// directRead reads once and delivers. It returns false for mine when the turn has
+// been passed on.
+func (c *Conn) directRead(src Source, w *worker) (mine bool, err error) {
+	p, err := src.Next()
+	if len(p) > 0 && !c.failed && !c.lingers.Load() {
+		if c.buf.Len()+len(p) > c.cfg.MaxInbound {
+			return true, errInboundFull(c.cfg.MaxInbound)
+		}
+		c.received.Add(uint64(len(p)))
+		c.buf.Feed(p)
+		if !c.drain(w) {
+			return false, nil
+		}
+	}
+	return true, err
+}
+
+// Serve starts the connection and receives from src until it ends, or until the
+// Receiver has been passed over: then another goroutine goes on. It calls the
+// Receiver itself, which saves a hand-over for each delivery, and costs the stack
+// of a goroutine while the connection is idle.
+func (c *Conn) Serve(src Source) {
+	c.src = src
+	c.Start()
+	c.serve(newWorker())
+}
+
+// serve reads and delivers while w has the turn.
+func (c *Conn) serve(w *worker) {
+	defer func() {
+		c.delivering.CompareAndSwap(w, nil)
+		w.free()
+	}()
+	for {
+		mine, err := c.directRead(c.src, w)
+		if !mine {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		err = lost("read", err)
+		c.in.set(func(in *inbound) { in.eof = err })
+		c.peerEnded(err)
+		c.finish()
+		return
 	}
 }

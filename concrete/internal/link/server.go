@@ -18,7 +18,7 @@ type Driver interface {
 	// Listen binds the address.
 	Listen() (net.Listener, error)
 	// Adopt makes a connection of nc: it takes nc over, calls s.Admit or
-	// s.AdmitReading, and closes nc when that refuses. It must not block. An error
+	// another of the Admit methods, and closes nc when that refuses. It must not block. An error
 	// is treated like that of an Accept: something is short, as a rule.
 	Adopt(s *Server, nc net.Conn) error
 }
@@ -121,6 +121,15 @@ func (s *Server) Admit(w Wire) (*Conn, bool) {
 // AdmitReading is Admit for a connection that will be read by Read.
 func (s *Server) AdmitReading(w Wire) (*Conn, bool) {
 	return s.admit(NewReading(s.cfg, w, s.onEnd))
+}
+
+// AdmitServing is Admit for a connection that Serve will be called of. ended is
+// called at the end of one that was admitted.
+func (s *Server) AdmitServing(w Wire, ended func()) (*Conn, bool) {
+	return s.admit(NewServing(s.cfg, w, func(c *Conn) {
+		ended()
+		s.onEnd(c)
+	}))
 }
 
 func (s *Server) admit(c *Conn) (*Conn, bool) {

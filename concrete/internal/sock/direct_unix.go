@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package stdnet
+package sock
 
 import (
 	"io"
@@ -67,8 +67,8 @@ type socketSource struct {
 	err error
 }
 
-// newSource reads the socket without holding a buffer while it waits.
-func newSource(nc net.Conn, small int) link.Source {
+// NewSource reads the socket without holding a buffer while it waits.
+func NewSource(nc net.Conn, small int) link.Source {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return newPlainSource(nc, small)

@@ -1,4 +1,4 @@
-package stdnet
+package sock
 
 import (
 	"errors"
@@ -9,26 +9,27 @@ import (
 	"trefoil/concrete/internal/link"
 )
 
-// wire moves the bytes of a Conn through a net.Conn.
-type wire struct {
+// Wire moves the bytes of a Conn through a net.Conn.
+type Wire struct {
 	net.Conn
 	timeout time.Duration
 	direct  directWriter
 }
 
-var _ link.Wire = (*wire)(nil)
+var _ link.Wire = (*Wire)(nil)
 
-func newWire(nc net.Conn, timeout time.Duration) *wire {
-	w := &wire{Conn: nc, timeout: timeout}
+// NewWire makes a Wire over nc. A write that makes no end in timeout fails.
+func NewWire(nc net.Conn, timeout time.Duration) *Wire {
+	w := &Wire{Conn: nc, timeout: timeout}
 	w.direct.init(nc)
 	return w
 }
 
 // TryWrite writes what the socket takes at once, where the system lets us.
-func (w *wire) TryWrite(bufs [][]byte) (int, error) { return w.direct.tryWrite(bufs) }
+func (w *Wire) TryWrite(bufs [][]byte) (int, error) { return w.direct.tryWrite(bufs) }
 
 // Write blocks until the socket has taken everything, for the write timeout at most.
-func (w *wire) Write(bufs [][]byte) error {
+func (w *Wire) Write(bufs [][]byte) error {
 	if err := w.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (w *wire) Write(bufs [][]byte) error {
 }
 
 // CloseWrite sends the FIN.
-func (w *wire) CloseWrite() error {
+func (w *Wire) CloseWrite() error {
 	if h, ok := w.Conn.(interface{ CloseWrite() error }); ok {
 		return h.CloseWrite()
 	}

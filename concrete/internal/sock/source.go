@@ -1,4 +1,4 @@
-package stdnet
+package sock
 
 import (
 	"net"
@@ -6,9 +6,10 @@ import (
 	"trefoil/concrete/internal/link"
 )
 
+// How large the first buffers of a connection are, where it holds them at all.
 const (
-	serverBuffer = 4 << 10  // what a server's idle connection holds, where it must hold something
-	clientBuffer = 64 << 10 // clients are few
+	ServerBuffer = 4 << 10  // what a server's idle connection holds, where it must hold something
+	ClientBuffer = 64 << 10 // clients are few
 	fullBuffer   = 64 << 10
 	calmReads    = 64 // small reads in a row, after which a grown buffer is given back
 )

@@ -1,6 +1,6 @@
 //go:build !linux && !darwin
 
-package stdnet
+package sock
 
 import (
 	"net"
@@ -15,4 +15,4 @@ func (d *directWriter) init(net.Conn) {}
 
 func (d *directWriter) tryWrite([][]byte) (int, error) { return 0, nil }
 
-func newSource(nc net.Conn, small int) link.Source { return newPlainSource(nc, small) }
+func NewSource(nc net.Conn, small int) link.Source { return newPlainSource(nc, small) }
