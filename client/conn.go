@@ -290,24 +290,37 @@ func (c *Conn) downError(cause error) *abstract.Error {
 // tried again on the next session when it never left, and, if repeating it does
 // no harm, also when that is unknown.
 func (c *Conn) ask(ctx context.Context, op string, r request) (abstract.BaseMessage, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.timeout)
-	defer cancel()
-	deadline, _ := ctx.Deadline()
+	deadline := time.Now().Add(c.cfg.timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	s := c.current.Load() // as a rule there is one, and nobody has to wait for it
+	var err error
 	for attempt := 1; ; attempt++ {
-		s, err := c.session(ctx)
-		var m abstract.BaseMessage
-		if err == nil {
-			m, err = s.ask(ctx, deadline, r)
+		if s == nil {
+			if s, err = c.sessionBefore(ctx, deadline); err != nil {
+				return nil, decorate(asError(err), op, attempt, c.addr)
+			}
 		}
+		m, err := s.ask(ctx, deadline, r)
 		if err == nil {
 			return m, nil
 		}
 		e := asError(err)
-		if s == nil || ctx.Err() != nil || e.Code != abstract.Disconnected || c.ctx.Err() != nil || (e.Sent != abstract.SentNo && !r.harmless) {
+		late := ctx.Err() != nil || !time.Now().Before(deadline)
+		if late || e.Code != abstract.Disconnected || c.ctx.Err() != nil || (e.Sent != abstract.SentNo && !r.harmless) {
 			return nil, decorate(e, op, attempt, c.addr)
 		}
 		<-s.Done() // the session fails calls before it is replaced
+		s = nil
 	}
+}
+
+// sessionBefore is session with a deadline.
+func (c *Conn) sessionBefore(ctx context.Context, deadline time.Time) (*session, error) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	return c.session(ctx)
 }
 
 // report tells the user about something that could not be restored yet.

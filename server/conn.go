@@ -8,6 +8,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/business/peer"
+	"trefoil/concrete/lv"
 	"trefoil/concrete/message"
 )
 
@@ -166,7 +167,7 @@ func (c *conn) queue(frame abstract.Frame, t abstract.MType) {
 // peer becomes an answer that says so.
 func (c *conn) encode(m abstract.BaseMessage) (abstract.Frame, error) {
 	m = c.judge.Shape(m)
-	b, err := c.ep.protocol.Append(nil, m)
+	b, err := c.ep.protocol.Append(lv.Memory(0), m)
 	if err == nil {
 		err = c.judge.CheckSize(len(b))
 	}
@@ -184,7 +185,7 @@ func (c *conn) encode(m abstract.BaseMessage) (abstract.Frame, error) {
 		c.ep.log.Error("message not sent", "peer", c.name(), "id", m.ID(), "err", err)
 		return abstract.Frame{}, err
 	}
-	return abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b}, nil
+	return abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Free: lv.Recycle}, nil
 }
 
 // touch notes that something was queued for another connection, to be flushed

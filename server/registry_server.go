@@ -151,8 +151,8 @@ func (s *RegistryServer) run(c *conn, txn abstract.Txn) error {
 	if len(txn.Then) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-	defer cancel()
+	ctx := &callContext{Context: context.Background(), deadline: time.Now().Add(storeTimeout)} // its timer is made when somebody waits
+	defer ctx.finish()
 	res, err := s.store.Txn(ctx, txn)
 	s.mu.Lock()
 	defer s.mu.Unlock()

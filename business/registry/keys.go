@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/url"
 	"strconv"
@@ -125,12 +126,39 @@ type value struct {
 }
 
 func (e entry) value(hello bool) ([]byte, error) {
-	return json.Marshal(value{IP: e.host.IP, Port: e.host.Port, Instance: e.instance, Hello: hello})
+	if !plain(e.host.IP) || !plain(e.instance) {
+		return json.Marshal(value{IP: e.host.IP, Port: e.host.Port, Instance: e.instance, Hello: hello})
+	}
+	b := make([]byte, 0, len(e.host.IP)+len(e.instance)+64)
+	b = append(append(append(b, `{"ip":"`...), e.host.IP...), `","port":`...)
+	b = strconv.AppendInt(b, int64(e.host.Port), 10)
+	if e.instance != "" {
+		b = append(append(append(b, `,"instance":"`...), e.instance...), '"')
+	}
+	if hello {
+		b = append(b, helloMember...)
+	}
+	return append(b, '}'), nil
+}
+
+const helloMember = `,"hello":true`
+
+// plain says whether a text stands for itself between quotes, as addresses do.
+func plain(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune(`"\<>&`, c) })
 }
 
 // parseHello reads a value. A provider whose value we do not understand is called
 // as a legacy one: every provider understands that.
 func parseHello(b []byte) bool {
+	if !bytes.ContainsRune(b, '\\') && bytes.Count(b, []byte("{")) == 1 && bytes.HasSuffix(b, []byte("}")) { // as we write it, as a rule
+		if !bytes.Contains(b, []byte(`hello`)) {
+			return false
+		}
+		if bytes.HasSuffix(b, []byte(helloMember+"}")) {
+			return true
+		}
+	}
 	var v struct {
 		Hello bool `json:"hello"`
 	}

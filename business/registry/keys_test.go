@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -141,4 +142,21 @@ func TestValueSaysWhoSpeaksHello(t *testing.T) {
 	text, err = e.value(false)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"ip":"h","port":80,"instance":"i\"7"}`, string(text))
+}
+
+// TestValueIsJSON: whatever the texts are, a value reads as JSON does.
+func TestValueIsJSON(t *testing.T) {
+	texts := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "10.0.0.1", `a"b`, `","hello":true}`, "é", "<x>", "\\", "{"}))
+	rapid.Check(t, func(t *rapid.T) {
+		e := entry{host: abstract.Host{IP: texts.Draw(t, "ip"), Port: 7}, instance: texts.Draw(t, "instance")}
+		hello := rapid.Bool().Draw(t, "hello")
+		b, err := e.value(hello)
+		require.NoError(t, err)
+		var v value
+		require.NoError(t, json.Unmarshal(b, &v))
+		require.Equal(t, strings.ToValidUTF8(e.host.IP, "\ufffd"), v.IP)
+		require.Equal(t, strings.ToValidUTF8(e.instance, "\ufffd"), v.Instance)
+		require.Equal(t, hello, v.Hello)
+		require.Equal(t, hello, parseHello(b))
+	})
 }
