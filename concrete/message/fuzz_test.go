@@ -29,6 +29,11 @@ func FuzzMessage(f *testing.F) {
 		"{\"method\":\"a\xff\",\"parameters\":{}}", `{"optype":4e0,"topic_key":"\"","topic_msg":null}`,
 		`{"optype":1,"rcode":0,"host":[{"ip":"h","port":1e2}]}`, `{"optype":0,"method":"a","host":{"ip":"h","port":20e-1}}`,
 		`{"rcode":-9223372036854775808,"missed":9223372036854775807,"version":1.0E+2}`,
+		`{"method":"a","parameters":{"x":1},"timeout_ms":17}`, `{"method":"a","parameters":{},"timeout_ms":1e2}`,
+		`{"method":"a","parameters":{},"timeout_ms":017}`, `{"method":"a","parameters":{},"timeout_ms":99999999999999999}`,
+		`{"rcode":0,"result":{"a":[1,2]}}`, `{"rcode":0,"result":1,"result":2}`, `{"rcode":0}`, `{"rcode":0,"result":}`,
+		`{"optype":4,"topic_key":"news","topic_msg":"hi"}`, `{"optype":4,"topic_key":"n","topic_msg":1}}`,
+		`{"optype":4,"topic_key":"n","topic_msg":1,"topic_key":"m"}`, `{"optype":4,"topic_key":"é","topic_msg":[]}`,
 		`{"method":"0123456789012345678901234567890123456789\"\\\u0041","parameters":{}}`,
 	} {
 		f.Add([]byte(body))
@@ -50,7 +55,13 @@ func FuzzMessage(f *testing.F) {
 		for _, typ := range everyType {
 			m, err := codec.Unmarshal(typ, "id", body, nil)
 			require.Equal(t, object, err == nil, "%v: %v", typ, err)
+			// A space before the body makes it unusual, and changes nothing else.
+			unusual, err2 := codec.Unmarshal(typ, "id", append([]byte{' '}, body...), nil)
+			require.Equal(t, err == nil, err2 == nil)
 			if err == nil {
+				if typ.Legacy() {
+					require.Equal(t, unusual, m, "%s", body)
+				}
 				checkFields(t, m, want)
 				checkWritten(t, m)
 			}

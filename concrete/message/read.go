@@ -50,6 +50,9 @@ func (e *envelope) bare(t abstract.MType) abstract.BaseMessage {
 }
 
 func (e *envelope) rpcRequest() abstract.BaseMessage {
+	if m := e.usualRpcRequest(); m != nil {
+		return m
+	}
 	var v [3][]byte
 	if !e.collect(v[:], "method", "parameters", "timeout_ms") {
 		return nil
@@ -70,6 +73,9 @@ func (e *envelope) rpcRequest() abstract.BaseMessage {
 }
 
 func (e *envelope) rpcResponse() abstract.BaseMessage {
+	if m := e.usualRpcResponse(); m != nil {
+		return m
+	}
 	var v [4][]byte
 	if !e.collect(v[:], "rcode", "result", "message", "details") {
 		return nil
@@ -80,6 +86,9 @@ func (e *envelope) rpcResponse() abstract.BaseMessage {
 }
 
 func (e *envelope) topicRequest() abstract.BaseMessage {
+	if m := e.usualPublish(); m != nil {
+		return m
+	}
 	var v [3][]byte
 	if !e.collect(v[:], "optype", "topic_key", "topic_msg") {
 		return nil
@@ -98,6 +107,9 @@ func (e *envelope) topicRequest() abstract.BaseMessage {
 }
 
 func (e *envelope) topicResponse() abstract.BaseMessage {
+	if m := e.usualTopicResponse(); m != nil {
+		return m
+	}
 	var v [2][]byte
 	if !e.collect(v[:], "rcode", "message") {
 		return nil
