@@ -61,12 +61,3 @@ func kernelMonotonic() int64 {
 // Monotonic is the time of the machine's monotonic clock in nanoseconds: the
 // same clock for all processes, so that their readings can be compared.
 func Monotonic() int64 { return epoch.kernel + int64(time.Since(epoch.goTime)) }
-
-// sleepUntil sleeps on this thread; Go's own timers round up to a millisecond
-// when nothing else is going on.
-func sleepUntil(monotonic int64) {
-	ts := unix.NsecToTimespec(monotonic)
-	for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &ts, nil) == unix.EINTR {
-		continue
-	}
-}

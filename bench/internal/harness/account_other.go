@@ -18,5 +18,3 @@ func processMemory(int) (rss, peak float64, err error) { return 0, 0, errSystem 
 // Monotonic is the time since this process started; only on Linux can it be
 // compared between processes.
 func Monotonic() int64 { return int64(time.Since(start)) }
-
-func sleepUntil(monotonic int64) { time.Sleep(time.Duration(monotonic - Monotonic())) }

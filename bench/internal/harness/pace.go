@@ -2,9 +2,11 @@ package harness
 
 import (
 	"context"
-	"runtime"
 	"time"
 )
+
+// longestSleep is how long an interrupt may have to wait for a sleep.
+const longestSleep = 20 * time.Millisecond
 
 // Pace calls fn once for each operation of a load of rate operations per second,
 // for d, with the time at which the operation was meant to start (see Monotonic).
@@ -13,18 +15,18 @@ import (
 // Pace never skips: after a stall it catches up. It returns the number of
 // operations, early when ctx ends.
 func Pace(ctx context.Context, rate float64, d time.Duration, fn func(due int64)) int {
-	runtime.LockOSThread() // it sleeps on its thread, precisely
-	defer runtime.UnlockOSThread()
+	a := newAlarm()
+	defer a.close()
 	total := int(rate * d.Seconds())
 	step := 1e9 / rate
 	begin := Monotonic()
 	for i := range total {
 		due := begin + int64(float64(i)*step)
-		if Monotonic() < due {
+		for left := due - Monotonic(); left > 0; left = due - Monotonic() {
 			if ctx.Err() != nil {
 				return i
 			}
-			sleepUntil(due)
+			a.sleep(min(time.Duration(left), longestSleep))
 		}
 		fn(due)
 	}
