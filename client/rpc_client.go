@@ -121,7 +121,7 @@ func (c *RpcClient) CallReply(ctx context.Context, method string, params any, op
 }
 
 // keptText bounds the memory for parameters that the next call may use again.
-const keptText = 4 << 10
+const keptText = 128 << 10
 
 // await waits for the call's end with a frame of a kilobyte on its stack. The
 // garbage collector halves stacks that are used by less than a quarter; the JSON

@@ -58,13 +58,19 @@ func (c *call) run() {
 		return
 	}
 	begun := time.Now()
-	rsp := c.srv.router.Call(&c.ctx, c.req, new(router.Answer))
+	answer := answers.Get().(*router.Answer)
+	rsp := c.srv.router.Call(&c.ctx, c.req, answer)
 	if c.slow != nil {
 		c.srv.ep.watchdog.observe(c.req.Method, c.slow, time.Since(begun))
 	}
 	c.conn.reply(rsp)
 	c.conn.Flush()
+	answer.Response = message.RpcResponse{}
+	answers.Put(answer)
 }
+
+// answers is memory for the results of calls on workers.
+var answers = sync.Pool{New: func() any { return new(router.Answer) }}
 
 func (c *call) end() {
 	c.ctx.finish()

@@ -167,7 +167,7 @@ func (c *conn) queue(frame abstract.Frame, t abstract.MType) {
 // peer becomes an answer that says so.
 func (c *conn) encode(m abstract.BaseMessage) (abstract.Frame, error) {
 	m = c.judge.Shape(m)
-	b, err := c.ep.protocol.Append(lv.Memory(0), m)
+	b, err := c.ep.protocol.Append(lv.Memory(room(m)), m)
 	if err == nil {
 		err = c.judge.CheckSize(len(b))
 	}
@@ -186,6 +186,14 @@ func (c *conn) encode(m abstract.BaseMessage) (abstract.Frame, error) {
 		return abstract.Frame{}, err
 	}
 	return abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Free: lv.Recycle}, nil
+}
+
+// room is about how long the frame of m will be.
+func room(m abstract.BaseMessage) int {
+	if rsp, ok := m.(*message.RpcResponse); ok {
+		return len(rsp.Result) + len(rsp.ID()) + outSlack
+	}
+	return 0
 }
 
 // touch notes that something was queued for another connection, to be flushed

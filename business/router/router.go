@@ -166,7 +166,7 @@ func (r *RpcRouter) serve(ctx context.Context, req *message.RpcRequest, a *Answe
 }
 
 // keptText bounds the memory that an Answer keeps for the next result.
-const keptText = 64 << 10
+const keptText = 128 << 10
 
 // public returns what of an error the caller gets to see, and logs the rest.
 func (r *RpcRouter) public(req *message.RpcRequest, err error) *abstract.Error {
