@@ -290,6 +290,9 @@ func (c *Conn) downError(cause error) *abstract.Error {
 // tried again on the next session when it never left, and, if repeating it does
 // no harm, also when that is unknown.
 func (c *Conn) ask(ctx context.Context, op string, r request) (abstract.BaseMessage, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &abstract.Error{Code: abstract.CodeOf(err), Op: op, Message: "the context was over before the request was sent", Sent: abstract.SentNo, Err: err}
+	}
 	deadline := time.Now().Add(c.cfg.timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d

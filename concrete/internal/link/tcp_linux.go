@@ -2,9 +2,13 @@ package link
 
 import "syscall"
 
-// tcpUserTimeout is TCP_USER_TIMEOUT of linux/tcp.h.
-const tcpUserTimeout = 18
+// Socket options of linux/tcp.h.
+const (
+	tcpUserTimeout  = 18
+	tcpNotSentLowat = 25
+)
 
-func setUserTimeout(fd uintptr) {
+func setOptions(fd uintptr) {
 	_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(userTimeout.Milliseconds()))
+	_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, unsentBytes)
 }

@@ -2,5 +2,6 @@
 
 package link
 
-// setUserTimeout does nothing: TCP keep-alive alone watches the connection here.
-func setUserTimeout(uintptr) { _ = userTimeout }
+// setOptions does nothing: TCP keep-alive alone watches the connection here, and
+// the send buffer alone bounds what the kernel holds.
+func setOptions(uintptr) { _, _ = userTimeout, unsentBytes }
