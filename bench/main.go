@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"trefoil/bench/discovery"
 	"trefoil/bench/idle"
@@ -49,6 +50,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, log io.Writer) e
 		return child(ctx, name, rest, in, out)
 	case "all":
 		return all(ctx, rest, out, log)
+	case "budgets":
+		return harness.Summarise(tables(), rest, out, log)
+	case "profile":
+		return profile(ctx, rest, out, log)
 	case "charts":
 		return harness.DrawCharts(tables(), rest, log)
 	default:
@@ -75,9 +80,23 @@ func child(ctx context.Context, what string, args []string, in io.Reader, out io
 	return harness.RunLoad(ctx, t, args[1], args[2], in, out)
 }
 
-// all runs every table; one that fails does not keep the others from running.
+// profile says where one table's contestants spend their time.
+func profile(ctx context.Context, args []string, out, log io.Writer) error {
+	if len(args) == 0 {
+		return usage()
+	}
+	t, ok := table(args[0])
+	if !ok {
+		return usage()
+	}
+	return harness.Profile(ctx, t, args[1:], out, log)
+}
+
+// all runs every table and holds the budgets against them; a table that fails does
+// not keep the others from running.
 func all(ctx context.Context, args []string, out, log io.Writer) error {
 	var errs []error
+	began := time.Now()
 	for _, t := range tables() {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -86,7 +105,8 @@ func all(ctx context.Context, args []string, out, log io.Writer) error {
 			errs = append(errs, fmt.Errorf("%s: %w", t.Name, err))
 		}
 	}
-	return errors.Join(errs...)
+	fmt.Fprintf(log, "all tables took %s\n", time.Since(began).Round(time.Second))
+	return errors.Join(append(errs, harness.SummariseRun(tables(), args, out, log))...)
 }
 
 func table(name string) (harness.Table, bool) {
@@ -99,7 +119,7 @@ func table(name string) (harness.Table, bool) {
 }
 
 func usage() error {
-	text := "usage: bench <table> [flags], bench all [flags], bench charts [flags]; tables:"
+	text := "usage: bench <table> [flags], bench all [flags], bench profile <table> [flags], bench budgets [flags], bench charts [flags]; tables:"
 	for _, t := range tables() {
 		text += fmt.Sprintf("\n  %-10s %s", t.Name, t.About)
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -28,12 +30,11 @@ func TestMain(m *testing.M) {
 }
 
 func TestEveryTableRunsSmall(t *testing.T) {
+	dir := t.TempDir()
+	var out, log bytes.Buffer
+	require.NoError(t, run(t.Context(), []string{"all", "--smoke", "--out", dir}, strings.NewReader(""), &out, &log), "%s", log.String())
 	for _, table := range tables() {
 		t.Run(table.Name, func(t *testing.T) {
-			dir := t.TempDir()
-			var out, log bytes.Buffer
-			err := run(t.Context(), []string{table.Name, "--smoke", "--out", dir}, strings.NewReader(""), &out, &log)
-			require.NoError(t, err, "%s", log.String())
 			res, err := harness.LoadResult(dir, table.Name)
 			require.NoError(t, err)
 			require.NotEmpty(t, res.Rows)
@@ -49,6 +50,27 @@ func TestEveryTableRunsSmall(t *testing.T) {
 				assert.Contains(t, out.String(), "## "+cell, "every cell is printed")
 			}
 		})
+	}
+	budgets, err := os.ReadFile(filepath.Join(dir, "budgets.md"))
+	require.NoError(t, err)
+	assert.Contains(t, out.String(), string(budgets), "they are printed at the end")
+	for _, table := range tables() {
+		assert.Contains(t, string(budgets), "- "+table.Name+": `go run . "+table.Name+" --smoke")
+	}
+}
+
+func TestProfileSaysWhereTimeGoes(t *testing.T) {
+	dir := t.TempDir()
+	var out, log bytes.Buffer
+	args := []string{"profile", "rpc", "--smoke", "--seconds", "0.1", "--cells", "^1x1 128B$", "--out", dir}
+	require.NoError(t, run(t.Context(), args, nil, &out, &log), "%s", log.String())
+	for _, who := range []string{"client", "server0"} {
+		assert.FileExists(t, filepath.Join(dir, "1x1-128B-trefoil-"+who+".pprof"))
+		assert.Contains(t, out.String(), who+".pprof\n")
+	}
+	assert.NoFileExists(t, filepath.Join(dir, "rpc.json"), "what a profiler slowed down is no result")
+	if _, err := exec.LookPath("strace"); err == nil && !strings.Contains(log.String(), "strace does not attach") {
+		assert.Regexp(t, `\| (read|write|epoll_pwait|recvmsg|sendmsg|readv|futex) \| [0-9.]+`, out.String())
 	}
 }
 

@@ -41,6 +41,7 @@ func Table() harness.Table {
 			{Key: harness.FigPerConn, Title: "RSS per session, KiB", Ratio: true},
 			{Key: harness.FigHeapConn, Title: "heap per session, KiB"},
 			{Key: harness.FigPeakServer, Title: "server peak, KiB"},
+			{Key: harness.FigPeakClient, Title: "client peak, KiB"},
 		},
 		Charts: []harness.Chart{
 			{File: "discovery-rate", Title: "Service discovery: operations per second, 64 sessions", Figure: harness.FigRate,
@@ -79,7 +80,7 @@ func cellsOf(o harness.Options) []cell {
 		{"look-ups", roleLookups, load{Sessions: sessions}, 0},
 		{"registrations", roleRegistrations, load{Sessions: sessions, Each: o.Pick(1000, 200, 20)}, 0},
 	}
-	for _, n := range []int{1, o.Pick(1000, 100, 5)} {
+	for _, n := range []int{1, o.Pick(1000, 1000, 5)} {
 		cells = append(cells, cell{fmt.Sprintf("told to %d", n), roleChanges, load{Sessions: n, Repeats: repeats}, victims})
 	}
 	n := o.Pick(10_000, 500, 20)

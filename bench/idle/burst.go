@@ -15,7 +15,7 @@ import (
 	"trefoil/server"
 )
 
-// serveBroker runs a broker that also serves an echo.
+// serveBroker runs a broker.
 func serveBroker(context.Context, json.RawMessage) (*harness.Served, error) {
 	b := server.NewBroker("127.0.0.1:0", server.WithLogger(quiet()))
 	if err := b.Listen(); err != nil {

@@ -3,6 +3,7 @@ package idle
 import (
 	"context"
 	"maps"
+	"os"
 	"time"
 
 	"trefoil/bench/internal/harness"
@@ -33,6 +34,7 @@ var contestants = []harness.Contestant{
 // Programs beside those of the rpc table.
 const (
 	roleBroker   = "broker"
+	roleBinary   = "trefoil broker"
 	roleSessions = "sessions"
 	roleBurst    = "burst"
 )
@@ -65,7 +67,7 @@ func Table() harness.Table {
 			{Key: figRSSAfter, Title: "RSS after, KiB"},
 			{Key: harness.FigRSSRatio, Title: "after/before"},
 		},
-		Serve: map[string]harness.ServeFunc{roleBroker: serveBroker},
+		Serve: map[string]harness.ServeFunc{roleBroker: serveBroker, roleBinary: serveBinary},
 		Load:  map[string]harness.LoadFunc{roleSessions: loadSessions, roleBurst: loadBurst},
 		Run:   run,
 	}
@@ -111,9 +113,30 @@ func run(ctx context.Context, r *harness.Runner) error {
 	if err != nil {
 		return err
 	}
-	burst := burstSpec{MiB: r.Options.Pick(1024, 128, 1), Pause: pick(r, time.Minute, 5*time.Second, 10*time.Millisecond)}
+	return bursts(ctx, r)
+}
+
+// bursts are measured in the broker as it is run, which gives memory back; a round
+// takes more than a minute, so shorter runs have but one.
+func bursts(ctx context.Context, r *harness.Runner) error {
+	if !r.Wants(cellBurst) || !r.WantsContestant(trefoil) {
+		return nil
+	}
+	if r.Options.Scale != harness.Full {
+		r = r.Once()
+	}
+	dir, err := os.MkdirTemp("", "bench-idle-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	binary, buildErr := build(ctx, dir)
+	burst := burstSpec{MiB: r.Options.Pick(1024, 128, 1), Pause: pick(r, time.Minute, 35*time.Second, 10*time.Millisecond)}
 	return r.Rounds(ctx, cellBurst, ours(func(ctx context.Context) (harness.Sample, error) {
-		return measure(ctx, r, roleBurst, burst, startBroker)
+		if buildErr != nil {
+			return nil, buildErr
+		}
+		return measure(ctx, r, roleBurst, burst, startBinary(binary))
 	}))
 }
 

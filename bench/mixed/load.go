@@ -90,10 +90,26 @@ func loadCalls(ctx context.Context, j *harness.Job) (any, error) {
 	if err := r.flooded(ctx, half, r.sample[full+figRate]/2); err != nil {
 		return nil, err
 	}
+	peak, err := r.brokerPeak(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.sample[harness.FigPeakServer] = peak
 	for _, p := range []string{half, full} {
 		r.sample[p+figRatio] = r.sample[p+harness.FigP99] / r.sample[quiet+harness.FigP99]
 	}
 	return r.sample, nil
+}
+
+// brokerPeak is the most memory that the broker held, in KiB.
+func (r *run) brokerPeak(ctx context.Context) (float64, error) {
+	control, err := harness.OpenControl(ctx, r.broker)
+	if err != nil {
+		return 0, err
+	}
+	defer control.Close()
+	s, err := control.Snapshot(ctx, false)
+	return s.PeakKiB, err
 }
 
 // flooded is a phase with a flood, whose rate it measures; rate 0 is saturation.

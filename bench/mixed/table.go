@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"trefoil/bench/internal/harness"
 	"trefoil/bench/internal/program"
@@ -79,16 +80,25 @@ func columns() []harness.Column {
 		harness.Column{Key: full + figRatio, Title: "saturated, x quiet p99"},
 		harness.Column{Key: full + topic.FigLost, Title: "pushes dropped at saturation"},
 		harness.Column{Key: full + harness.FigErrors, Title: "calls failed at saturation"},
+		harness.Column{Key: harness.FigPeakServer, Title: "broker peak, KiB"},
 	)
 }
 
 func (set *settings) run(ctx context.Context, r *harness.Runner) error {
 	subscribers := r.Options.Pick(set.subscribers, min(set.subscribers, 500), min(set.subscribers, 10))
-	r.Note("%d subscribing connections, %g calls per second over one connection", subscribers, set.calls)
+	r.Note("%d subscribing connections, %g calls per second over one connection, phases of %s", subscribers, set.calls, phaseTime(r.Options))
 	return r.Rounds(ctx, floodCell, func(ctx context.Context, system string) (harness.Sample, error) {
 		return set.measure(ctx, r, system, subscribers)
 	})
 }
+
+// phaseTime is how long a phase is measured. A p99 needs some more calls than
+// there are in short intervals, which is the price of a low rate.
+func phaseTime(o harness.Options) time.Duration {
+	return max(o.Interval(), time.Duration(o.Pick(int(leastPhase), 0, 0)))
+}
+
+const leastPhase = 3 * time.Second
 
 // measure runs one contestant once.
 func (set *settings) measure(ctx context.Context, r *harness.Runner, system string, subscribers int) (harness.Sample, error) {
@@ -117,7 +127,7 @@ func (set *settings) measure(ctx context.Context, r *harness.Runner, system stri
 		return nil, fmt.Errorf("%d subscribers: %w", subscribers, err)
 	}
 	defer subs.Stop()
-	what := job{system, flood.Topic(0), set.calls, r.Options.WarmUpTime(), r.Options.Interval()}
+	what := job{system, flood.Topic(0), set.calls, r.Options.WarmUpTime(), phaseTime(r.Options)}
 	var s harness.Sample
 	err = r.Load(ctx, roleCalls, what, &s, broker, publishers, subs)
 	return s, err

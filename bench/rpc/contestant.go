@@ -72,7 +72,15 @@ func find(name string) (contestant, bool) {
 }
 
 // has says whether the contestant takes part in a cell.
-func (c contestant) has(l cell) bool { return !c.inline || l.slow == 0 }
+func (c contestant) has(l cell) bool {
+	if l.few && !slices.Contains(growing, c.name) {
+		return false
+	}
+	return !c.inline || l.slow == 0
+}
+
+// growing are those who take part in the cells with few calls on many connections.
+var growing = []string{floorNet, "trefoil", "nats"}
 
 // conns is how many connections a load opens: contestants that are serial need
 // one for each call in flight.

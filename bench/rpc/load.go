@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -16,6 +15,7 @@ import (
 type loadSpec struct {
 	InFlight int
 	Conns    int
+	Shared   int // connections of the cell: Conns, but for who opens more because its calls do not share one
 	Size     int
 	Slow     float64
 	Rate     float64 // calls per second meant to start; 0: as fast as they go
@@ -98,10 +98,9 @@ func (d *driver) close() {
 func (d *driver) run(ctx context.Context, meter *harness.Meter) (harness.Sample, error) {
 	d.counts = make([]counter, d.spec.InFlight)
 	if d.spec.Rate > 0 {
-		d.paced(ctx)
-	} else {
-		d.saturate(ctx)
+		return d.paced(ctx, meter)
 	}
+	d.saturate(ctx)
 	if err := d.wait(ctx, d.spec.WarmUp); err != nil {
 		return nil, err
 	}
@@ -120,19 +119,18 @@ func (d *driver) run(ctx context.Context, meter *harness.Meter) (harness.Sample,
 		return nil, err
 	}
 	d.wg.Wait()
+	d.figures(s)
+	return s, d.err()
+}
+
+// figures puts the latencies of all connections into s.
+func (d *driver) figures(s harness.Sample) {
 	all := d.latencies[0]
 	for _, h := range d.latencies[1:] {
 		all.Add(h)
 	}
 	all.Figures(s)
-	if d.spec.Rate > 0 {
-		s[figTarget] = d.spec.Rate
-	}
-	return s, d.err()
 }
-
-// figTarget is the rate at which a fixed-rate load was meant to start calls.
-const figTarget = "target_ops_s"
 
 func (d *driver) wait(ctx context.Context, t time.Duration) error {
 	timer := time.NewTimer(t)
@@ -188,7 +186,7 @@ func (d *driver) slot(i int) *slot {
 // cheap says whether calls are expected to cost so little that timing each of
 // them would show.
 func (d *driver) cheap() bool {
-	return d.spec.InFlight >= cheapInFlight*d.spec.Conns && d.spec.Size <= cheapSize && d.spec.Slow == 0
+	return d.spec.InFlight >= cheapInFlight*d.spec.Shared && d.spec.Size <= cheapSize && d.spec.Slow == 0
 }
 
 // next is the text of the slot's next call.
@@ -255,59 +253,6 @@ func (s *slot) chain(ctx context.Context, l launcher, i uint64) {
 		s.count.n.Add(1)
 		s.chain(ctx, l, i+1)
 	})
-}
-
-// backlog is how many calls of a fixed-rate load may be due and not started
-// before the load is given up: the contestant cannot hold that rate.
-const backlog = 1 << 20
-
-var errBacklog = errors.New("the contestant falls behind this rate without end")
-
-// paced starts calls at the times they are due, whatever became of the earlier
-// ones; latency counts from when a call was due.
-func (d *driver) paced(ctx context.Context) {
-	due := make(chan int64, backlog)
-	for i := range d.spec.InFlight {
-		s := d.slot(i)
-		d.wg.Go(func() { s.serveDue(ctx, due) })
-	}
-	d.wg.Go(func() {
-		defer close(due)
-		for !d.stop.Load() { // in short pieces, to notice the end
-			harness.Pace(ctx, d.spec.Rate, 50*time.Millisecond, func(at int64) {
-				select {
-				case due <- at:
-				default:
-					d.fail(errBacklog)
-				}
-			})
-			if ctx.Err() != nil {
-				return
-			}
-		}
-	})
-}
-
-// serveDue makes the calls that are due, one at a time.
-func (s *slot) serveDue(ctx context.Context, due <-chan int64) {
-	for at := range due {
-		if s.stop.Load() {
-			continue // empty the channel
-		}
-		if err := s.call(ctx); err != nil {
-			s.fail(err)
-			continue
-		}
-		if s.measuring.Load() {
-			s.hist.Record(time.Duration(harness.Monotonic() - at))
-		}
-		s.count.n.Add(1)
-	}
-}
-
-// call makes one call and waits for it.
-func (s *slot) call(ctx context.Context) error {
-	return once(ctx, s.cl, s.next())
 }
 
 // await makes one call of a launcher and waits for it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -82,7 +83,7 @@ func callMany(ctx context.Context, cl caller, p payload, n int) error {
 
 func TestSlotsMixInTheirShareOfSlowCalls(t *testing.T) {
 	d := &driver{
-		spec: loadSpec{InFlight: 1, Conns: 1, Slow: 10}, fast: newPayload(128, fastMark), slow: newPayload(128, slowMark),
+		spec: loadSpec{InFlight: 1, Conns: 1, Shared: 1, Slow: 10}, fast: newPayload(128, fastMark), slow: newPayload(128, slowMark),
 		clients: []caller{nil}, counts: make([]counter, 1), latencies: []*harness.Histogram{{}},
 	}
 	s := d.slot(0)
@@ -111,12 +112,107 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 }
 
 func TestCellNamesAreThoseOfTheBudgets(t *testing.T) {
-	names := make(map[string]bool)
-	for _, l := range cells(harness.Options{Scale: harness.Full}) {
-		assert.False(t, names[l.name()], "%s is there twice", l.name())
-		names[l.name()] = true
+	for _, scale := range []harness.Scale{harness.Full, harness.Medium} {
+		t.Run(string(scale), func(t *testing.T) {
+			names := make(map[string]bool)
+			for _, l := range cells(harness.Options{Scale: scale}) {
+				assert.False(t, names[l.name()], "%s is there twice", l.name())
+				names[l.name()] = true
+			}
+			for _, want := range []string{"1x1 128B", telling, "1000x16 128B", "64x16 1KiB", "1000x16 1KiB", "16x16 128B", "1000x1000 128B", "64x1 128B slow 10%"} {
+				assert.Contains(t, names, want)
+			}
+		})
 	}
-	for _, want := range []string{"1x1 128B", "64x16 128B", "1000x16 128B", "64x16 1KiB", "1000x16 1KiB", "16x16 128B", "1000x1000 128B", "64x1 128B slow 10%"} {
-		assert.Contains(t, names, want)
+}
+
+func TestNoCellHasMoreInFlightThanAClientQueues(t *testing.T) {
+	const queue = 32 << 20
+	for _, scale := range []harness.Scale{harness.Full, harness.Medium, harness.Quick, harness.Smoke} {
+		for _, l := range cells(harness.Options{Scale: scale}) {
+			assert.Less(t, l.inFlight/l.conns*l.size, queue, l.name())
+		}
+	}
+}
+
+// echoes is a caller that counts.
+type echoes struct {
+	calls int
+	then  func() // after a call; may be nil
+}
+
+// Call counts.
+func (e *echoes) Call(context.Context, payload) error {
+	e.calls++
+	if e.then != nil {
+		e.then()
+	}
+	return nil
+}
+
+// Close does nothing.
+func (*echoes) Close() {}
+
+// newPacing has one slot, and a call due every minute, the first of them now.
+func newPacing(t *testing.T, cl caller) *pacing {
+	d := &driver{
+		spec: loadSpec{InFlight: 1, Conns: 1, Shared: 1}, fast: newPayload(128, fastMark),
+		clients: []caller{cl}, counts: make([]counter, 1), latencies: []*harness.Histogram{{}},
+	}
+	p := &pacing{driver: d, due: harness.NewSchedule(1.0 / 60)}
+	t.Cleanup(p.due.Close)
+	return p
+}
+
+func TestPacedLatencyCountsFromWhenCallsWereDue(t *testing.T) {
+	cl := &echoes{}
+	p := newPacing(t, cl)
+	begin := harness.Monotonic()
+	cl.then = func() { p.stop.Store(true) }
+	p.from.Store(begin - int64(time.Minute))
+	p.serve(t.Context(), p.slot(0))
+	assert.Equal(t, 1, cl.calls)
+	assert.EqualValues(t, 1, p.latencies[0].Count())
+	assert.LessOrEqual(t, p.latencies[0].Max(), time.Duration(harness.Monotonic()-begin)+time.Second)
+}
+
+func TestPacedCallsBeforeTheIntervalAreNotTimed(t *testing.T) {
+	cl := &echoes{}
+	p := newPacing(t, cl)
+	cl.then = func() { p.stop.Store(true) }
+	p.from.Store(harness.Monotonic() + 1)
+	p.serve(t.Context(), p.slot(0))
+	assert.Equal(t, 1, cl.calls)
+	assert.Zero(t, p.latencies[0].Count())
+}
+
+func TestPacedLoadMakesNoCallsThatWereDueAfterItsInterval(t *testing.T) {
+	cl := &echoes{}
+	p := newPacing(t, cl)
+	p.from.Store(1)
+	p.to.Store(harness.Monotonic())
+	p.serve(t.Context(), p.slot(0)) // ends, though the next call is due in a minute
+	assert.Equal(t, 1, cl.calls)
+	assert.EqualValues(t, 1, p.latencies[0].Count(), "what was due within it counts, however late it ends")
+}
+
+func TestCallsThatNeverStartCountWithTheirWait(t *testing.T) {
+	cl := &echoes{}
+	p := newPacing(t, cl)
+	p.from.Store(1)
+	p.to.Store(harness.Monotonic())
+	p.giveUp.Store(true)
+	p.serve(t.Context(), p.slot(0))
+	assert.Zero(t, cl.calls)
+	assert.EqualValues(t, 1, p.givenUp.Load())
+	assert.EqualValues(t, 1, p.latencies[0].Count())
+}
+
+func TestTimingIsAsDenseForThoseWhoOpenMoreConnections(t *testing.T) {
+	for name, conns := range map[string]int{"shared": 16, "a connection for each call": 64} {
+		t.Run(name, func(t *testing.T) {
+			d := &driver{spec: loadSpec{InFlight: 64, Conns: conns, Shared: 16, Size: 128}}
+			assert.True(t, d.cheap())
+		})
 	}
 }

@@ -27,19 +27,34 @@ func Table() harness.Table {
 				File: "rpc-latency", Title: "Remote calls: median latency, µs", Figure: harness.FigP50,
 				Cells: []string{"1x1 128B", "64x16 128B", "64x1 128B slow 10%"},
 			},
+			{
+				File: "rpc-fixed-rate", Title: "Remote calls: p99 at a share of each one's own peak, µs", Figure: harness.FigP99,
+				Cells:       []string{telling + " at 25%", telling + " at 50%", telling + " at 75%"},
+				Contestants: []string{floorNet, "trefoil", "nats", "grpc", "net/rpc", "fasthttp", "arpc"},
+			},
+			{
+				File: "rpc-growth", Title: "Remote calls: growth of CPU per call from 16 to 1,000 connections, one call in flight each",
+				Figure: harness.FigGrowth, Cells: []string{"growth 16 to 1000"},
+			},
 		},
 		Columns: []harness.Column{
 			{Key: harness.FigRate, Title: "calls/s", Higher: true, Ratio: true},
 			{Key: harness.FigCPU, Title: "CPU, s/1M", Ratio: true},
 			{Key: harness.FigCPUClient, Title: "client"},
 			{Key: harness.FigCPUServer, Title: "server"},
+			{Key: figTarget, Title: "calls/s meant", Higher: true},
 			{Key: harness.FigP50, Title: "p50, µs"},
 			{Key: harness.FigP99, Title: "p99, µs"},
 			{Key: harness.FigP999, Title: "p99.9, µs"},
+			{Key: harness.FigErrors, Title: "never started"},
+			{Key: figLate, Title: "load late p99, µs"},
 			{Key: harness.FigAllocClient, Title: "allocs client"},
 			{Key: harness.FigAllocServer, Title: "allocs server"},
 			{Key: harness.FigPeakClient, Title: "peak client, KiB"},
 			{Key: harness.FigPeakServer, Title: "peak server, KiB"},
+			{Key: harness.FigGrowthFrom, Title: "CPU with fewest, s/1M"},
+			{Key: harness.FigGrowthTo, Title: "CPU with most, s/1M"},
+			{Key: harness.FigGrowth, Title: "growth", Ratio: true},
 		},
 		Serve: helpers(),
 		Load:  make(map[string]harness.LoadFunc),
@@ -66,12 +81,15 @@ func run(ctx context.Context, r *harness.Runner) error {
 		}); err != nil {
 			return err
 		}
-		for _, percent := range r.Options.Rates {
+		for _, percent := range r.Options.RatesOf(l.name(), telling) {
 			if err := atRate(ctx, r, l, percent); err != nil {
 				return err
 			}
 		}
 	}
+	conns := connections(r.Options.Scale)
+	fewest, most := conns[0], conns[len(conns)-1]
+	r.Growth(fmt.Sprintf("growth %d to %d", fewest, most), few(fewest).name(), few(most).name(), harness.FigCPU)
 	return nil
 }
 
@@ -103,7 +121,7 @@ func measure(ctx context.Context, r *harness.Runner, l cell, name string, rate f
 		return nil, err
 	}
 	spec := loadSpec{
-		InFlight: l.inFlight, Conns: c.conns(l), Size: l.size, Slow: l.slow, Rate: rate,
+		InFlight: l.inFlight, Conns: c.conns(l), Shared: l.conns, Size: l.size, Slow: l.slow, Rate: rate,
 		WarmUp: r.Options.WarmUpTime(), Interval: r.Options.Interval(),
 	}
 	s := make(harness.Sample)

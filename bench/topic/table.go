@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"trefoil/bench/internal/harness"
@@ -42,8 +43,12 @@ func Table() harness.Table {
 			{Key: harness.FigAllocServer, Title: "broker allocs"},
 			{Key: harness.FigAllocClient, Title: "subscriber allocs"},
 			{Key: harness.FigPeakServer, Title: "broker peak, KiB"},
+			{Key: harness.FigPeakClient, Title: "subscriber peak, KiB"},
 			{Key: FigLost, Title: "lost"},
 			{Key: harness.FigErrors, Title: "errors"},
+			{Key: harness.FigGrowthFrom, Title: "broker CPU with 100, µs"},
+			{Key: harness.FigGrowthTo, Title: "broker CPU with 1000, µs"},
+			{Key: harness.FigGrowth, Title: "growth", Ratio: true},
 		},
 		Charts: []harness.Chart{
 			{File: "topic-broker-cpu", Title: "Publish and subscribe: broker CPU per delivery, µs", Figure: harness.FigCPUServer,
@@ -74,28 +79,41 @@ type cell struct {
 	rate  float64 // deliveries/s; 0 is saturated
 }
 
+// telling is the cell that is also measured at shares of its peak.
+const telling = "1x100 128B"
+
+// shape is who publishes to how many.
+type shape struct{ topics, subscribers int }
+
 func cellsOf(o harness.Options) []cell {
-	shapes := []struct{ topics, subscribers int }{{1, 1}, {1, 100}, {1, 1000}, {10, 10}}
-	sizes := []int{128, 1024}
-	paced := []float64{0, pacedRate}
+	one, hundred, thousand, many := shape{1, 1}, shape{1, 100}, shape{1, 1000}, shape{10, 10}
+	all := []shape{one, hundred, thousand, many}
 	switch o.Scale {
-	case harness.Quick:
-		shapes, sizes = shapes[1:3], sizes[:1]
 	case harness.Smoke:
-		shapes = []struct{ topics, subscribers int }{{1, 3}, {2, 2}}
-		sizes, paced = sizes[:1], []float64{0, 2000}
+		small := []shape{{1, 3}, {2, 2}}
+		return append(cellsFor(128, 0, small), cellsFor(128, 2000, small)...)
+	case harness.Quick:
+		return slices.Concat(
+			cellsFor(128, 0, []shape{hundred, thousand}),
+			cellsFor(128, pacedRate, []shape{hundred, thousand}),
+			cellsFor(1024, 0, []shape{hundred}),
+		)
+	case harness.Medium:
+		return slices.Concat(cellsFor(128, 0, all), cellsFor(128, pacedRate, []shape{hundred, thousand}),
+			cellsFor(1024, 0, []shape{hundred, thousand}))
 	}
+	return slices.Concat(cellsFor(128, 0, all), cellsFor(128, pacedRate, all), cellsFor(1024, 0, all), cellsFor(1024, pacedRate, all))
+}
+
+// cellsFor are cells of one size and rate.
+func cellsFor(size int, rate float64, shapes []shape) []cell {
 	var cells []cell
-	for _, size := range sizes {
-		for _, rate := range paced {
-			for _, s := range shapes {
-				name := fmt.Sprintf("%dx%d %s", s.topics, s.subscribers, sizeName(size))
-				if rate > 0 {
-					name += " paced"
-				}
-				cells = append(cells, cell{name, Flood{Topics: s.topics, Subscribers: s.subscribers, Size: size}, rate})
-			}
+	for _, s := range shapes {
+		name := fmt.Sprintf("%dx%d %s", s.topics, s.subscribers, sizeName(size))
+		if rate > 0 {
+			name += " paced"
 		}
+		cells = append(cells, cell{name, Flood{Topics: s.topics, Subscribers: s.subscribers, Size: size}, rate})
 	}
 	return cells
 }
@@ -118,7 +136,7 @@ func run(ctx context.Context, r *harness.Runner) error {
 		if c.rate > 0 {
 			continue
 		}
-		for _, percent := range r.Options.Rates {
+		for _, percent := range r.Options.RatesOf(c.name, telling) {
 			name := fmt.Sprintf("%s at %g%%", c.name, percent)
 			err := r.Rounds(ctx, name, func(ctx context.Context, bus string) (harness.Sample, error) {
 				peak, ok := r.Result.Median(c.name, bus, harness.FigRate)
@@ -132,6 +150,7 @@ func run(ctx context.Context, r *harness.Runner) error {
 			}
 		}
 	}
+	r.Growth("growth 100 to 1000", "1x100 128B", "1x1000 128B", harness.FigCPUServer)
 	return nil
 }
 

@@ -8,6 +8,7 @@ type Verdict struct {
 	Measured float64 `json:"measured"`
 	Missing  string  `json:"missing,omitempty"` // what the run did not measure
 	Held     bool    `json:"held"`
+	Small    bool    `json:"small,omitempty"` // the run had fewer connections or bytes than the budget speaks of
 }
 
 // budget is one row of the table of budgets.
@@ -36,7 +37,7 @@ var budgets = []budget{
 	{"rpc", "calls/s, 1000 in flight over 16 connections", 3, true, "x gRPC", ratio("1000x16 128B", "trefoil", "grpc", FigRate)},
 	{"rpc", "CPU of CallFuture, 64 in flight over 16 connections", 1.1, false, "x Call", ratio("64x16 128B", "trefoil-future", "trefoil", FigCPU)},
 	{"rpc", "CPU of CallFunc, 64 in flight over 16 connections", 1.1, false, "x Call", ratio("64x16 128B", "trefoil-func", "trefoil", FigCPU)},
-	{"rpc", "growth of CPU per call from 16 to 1000 connections, 1 in flight each", 1, false, "x the floor's growth", growth("16x16 128B", "1000x1000 128B", "trefoil", "floor-net", FigCPU)},
+	{"rpc", "growth of CPU per call from 16 to 1000 connections, 1 in flight each", 1, false, "x the floor's growth", ratio("growth 16 to 1000", "trefoil", "floor-net", FigGrowth)},
 
 	{"topic", "1 to 100, 128 B, broker CPU per delivery", 0.09, false, "µs", value("1x100 128B", "trefoil", FigCPUServer)},
 	{"topic", "1 to 100, 128 B, broker CPU per delivery", 0.5, false, "x Redis", ratio("1x100 128B", "trefoil", "redis", FigCPUServer)},
@@ -45,7 +46,7 @@ var budgets = []budget{
 	{"topic", "paced, 1 to 100, 128 B, broker CPU per delivery", 1.1, false, "x Redis", ratio("1x100 128B paced", "trefoil", "redis", FigCPUServer)},
 	{"topic", "paced, 1 to 1000, 128 B, broker CPU per delivery", 1.1, false, "x Redis", ratio("1x1000 128B paced", "trefoil", "redis", FigCPUServer)},
 	{"topic", "1 to 100, 1 KiB, subscriber CPU per delivery", 0.3, false, "µs", value("1x100 1KiB", "trefoil", FigCPUClient)},
-	{"topic", "growth of broker CPU per delivery from 100 to 1000 subscribers", 4.0 / 3, false, "x the floor's growth", growth("1x100 128B", "1x1000 128B", "trefoil", "floor", FigCPUServer)},
+	{"topic", "growth of broker CPU per delivery from 100 to 1000 subscribers", 4.0 / 3, false, "x the floor's growth", ratio("growth 100 to 1000", "trefoil", "floor", FigGrowth)},
 
 	{"discovery", "look-ups/s, 64 sessions", 2, true, "x ZooKeeper", ratio("look-ups", "trefoil", "zookeeper", FigRate)},
 	{"discovery", "registrations/s, 64 sessions", 3.5, true, "x ZooKeeper", ratio("registrations", "trefoil", "zookeeper", FigRate)},
@@ -95,22 +96,11 @@ func ratio(cell, contestant, over, figure string) func(*Result) (float64, string
 	}
 }
 
-// growth measures by how much more a figure grows from one cell to another than
-// that of another contestant.
-func growth(from, to, contestant, over, figure string) func(*Result) (float64, string) {
-	return func(res *Result) (float64, string) {
-		ours, ok := res.Ratio(to, contestant, from, contestant, figure)
-		theirs, also := res.Ratio(to, over, from, over, figure)
-		if !ok || !also || theirs.Median == 0 {
-			return 0, figure + " of " + contestant + " and " + over + " at " + from + " and " + to
-		}
-		return ours.Median / theirs.Median, ""
-	}
-}
-
 // judge holds the budgets of the result's table against it.
 func judge(res *Result) []Verdict {
 	var list []Verdict
+	sized := res.Table == "idle" || res.Table == "mixed" // others leave cells out instead
+	small := sized && (res.Scale == Quick || res.Scale == Smoke)
 	for _, b := range budgets {
 		if b.table != res.Table {
 			continue
@@ -120,23 +110,36 @@ func judge(res *Result) []Verdict {
 			v.Budget = ">= " + number(b.limit) + " " + b.unit
 		}
 		v.Measured, v.Missing = b.measure(res)
+		v.Small = small && v.Missing == ""
 		v.Held = v.Missing == "" && (v.Measured == b.limit || (v.Measured > b.limit) == b.atLeast)
 		list = append(list, v)
 	}
 	return list
 }
 
+// measured is the figure as it is printed: nothing when there is none.
+func (v Verdict) measured() string {
+	if v.Missing != "" {
+		return ""
+	}
+	return number(v.Measured)
+}
+
 // verdict says in words how a budget came out.
 func (v Verdict) verdict() string {
+	text := "reached"
 	switch {
 	case v.Missing != "":
 		return "not measured in this run"
 	case v.Held:
-		return "reached"
+	case v.Limit == 0:
+		text = "missed by " + number(v.Measured)
+	default:
+		off := v.Measured/v.Limit - 1
+		text = "missed by " + number(max(off, -off)*100) + " %"
 	}
-	if v.Limit == 0 {
-		return "missed by " + number(v.Measured)
+	if v.Small {
+		text += ", in a small run"
 	}
-	off := v.Measured/v.Limit - 1
-	return "missed by " + number(max(off, -off)*100) + " %"
+	return text
 }

@@ -89,20 +89,27 @@ func listenControl(ctx context.Context, s *Served) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	c := &controlled{Served: s}
 	go func() {
 		for {
 			conn, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			go answer(ctx, conn, s)
+			go c.answer(ctx, conn)
 		}
 	}()
 	return ln, nil
 }
 
+// controlled is a served program that takes commands.
+type controlled struct {
+	*Served
+	profiler profiler
+}
+
 // answer serves one control connection.
-func answer(ctx context.Context, conn net.Conn, s *Served) {
+func (s *controlled) answer(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	in, out := json.NewDecoder(bufio.NewReader(conn)), json.NewEncoder(conn)
@@ -111,14 +118,14 @@ func answer(ctx context.Context, conn net.Conn, s *Served) {
 		if in.Decode(&cmd) != nil {
 			return
 		}
-		if out.Encode(perform(ctx, s, cmd)) != nil {
+		if out.Encode(s.perform(ctx, cmd)) != nil {
 			return
 		}
 	}
 }
 
-func perform(ctx context.Context, s *Served, cmd command) outcome {
-	result, err := runCommand(ctx, s, cmd)
+func (s *controlled) perform(ctx context.Context, cmd command) outcome {
+	result, err := s.run(ctx, cmd)
 	if err != nil {
 		return outcome{Error: err.Error()}
 	}
@@ -129,20 +136,34 @@ func perform(ctx context.Context, s *Served, cmd command) outcome {
 	return outcome{Result: b}
 }
 
-func runCommand(ctx context.Context, s *Served, cmd command) (any, error) {
-	if cmd.Name == cmdSnapshot {
-		var settle bool
-		if err := json.Unmarshal(cmd.Arg, &settle); err != nil {
-			return nil, err
-		}
-		pids := pidsOf(s)
-		return snapshot(pids, slices.Equal(pids, []int{os.Getpid()}), settle)
+func (s *controlled) run(ctx context.Context, cmd command) (any, error) {
+	switch cmd.Name {
+	case cmdSnapshot:
+		return s.snapshot(ctx, cmd)
+	case cmdProfile, cmdProfileEnd:
+		return s.profiler.command(cmd)
 	}
 	fn, ok := s.Commands[cmd.Name]
 	if !ok {
 		return nil, errors.New("this program has no such command")
 	}
 	return fn(ctx, cmd.Arg)
+}
+
+// snapshot tells what the accounted processes have used.
+func (s *controlled) snapshot(ctx context.Context, cmd command) (any, error) {
+	var settle bool
+	if err := json.Unmarshal(cmd.Arg, &settle); err != nil {
+		return nil, err
+	}
+	pids := pidsOf(s.Served)
+	snap, err := snapshot(pids, slices.Equal(pids, []int{os.Getpid()}), settle)
+	if err != nil || !settle || s.Live == nil {
+		return snap, err
+	}
+	snap.HeapKiB, err = s.Live(ctx)
+	snap.Go = err == nil
+	return snap, err
 }
 
 func notReady(err error) Ready {

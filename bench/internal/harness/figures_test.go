@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,6 +67,51 @@ func TestPaceMeetsEveryDueTime(t *testing.T) {
 		last = due
 	})
 	assert.Equal(t, 200, n)
+}
+
+func TestScheduleGivesOutWhatWasDueDuringAStall(t *testing.T) {
+	s := NewSchedule(1)
+	defer s.Close()
+	s.begin -= int64(10 * time.Second)
+	n := 0
+	for {
+		due, late, ok := s.Next(func(due int64) bool { return due > Monotonic() })
+		if !ok {
+			break
+		}
+		assert.Equal(t, s.begin+int64(n)*int64(time.Second), due)
+		assert.Negative(t, late, "nobody has waited for it")
+		n++
+	}
+	assert.GreaterOrEqual(t, n, 11)
+}
+
+func TestScheduleGivesOutEveryOperationOnce(t *testing.T) {
+	const operations = 2000
+	s := NewSchedule(100_000)
+	defer s.Close()
+	last := s.begin + int64(operations*s.step) - 1
+	var mu sync.Mutex
+	seen := make(map[int64]int)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for {
+				due, _, ok := s.Next(func(due int64) bool { return due > last })
+				if !ok {
+					return
+				}
+				mu.Lock()
+				seen[due]++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	assert.Len(t, seen, operations)
+	for _, n := range seen {
+		require.Equal(t, 1, n)
+	}
 }
 
 func TestPaceEndsWithItsContext(t *testing.T) {

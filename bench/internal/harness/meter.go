@@ -16,11 +16,12 @@ type Meter struct {
 	before  []Snapshot
 	cpu     []time.Duration // of the servers, at the start
 	started time.Time
+	tracing *tracing // nil: nobody asks for one
 }
 
 // NewMeter connects to the servers' control addresses. The caller closes it.
 func NewMeter(ctx context.Context, servers []Ready) (*Meter, error) {
-	m := &Meter{servers: servers}
+	m := &Meter{servers: servers, tracing: newTracing()}
 	for _, r := range servers {
 		c, err := OpenControl(ctx, r)
 		if err != nil {
@@ -52,6 +53,11 @@ func (m *Meter) Start(ctx context.Context) error {
 	client, err := Self(false)
 	if err != nil {
 		return err
+	}
+	if m.tracing != nil {
+		if err := m.tracing.start(ctx, m.servers, m.ctrl); err != nil {
+			return err
+		}
 	}
 	// CPU time is read last, so that the snapshots are not in it.
 	for _, r := range m.servers {
@@ -86,12 +92,20 @@ func (m *Meter) Stop(ctx context.Context, count func() uint64) (Sample, error) {
 		}
 		cpu[i] -= m.cpu[i]
 	}
+	if m.tracing != nil {
+		if err := m.tracing.stop(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if ops == 0 {
 		return nil, fmt.Errorf("no operation ended within %s", took.Round(time.Millisecond))
 	}
 	s := Sample{FigOps: ops, FigSeconds: took.Seconds(), FigRate: ops / took.Seconds()}
 	s[FigCPUClient] = micros(client-m.client.CPU) / ops
 	s.addServerCPU(cpu, ops)
+	if m.tracing != nil {
+		s[figTraced] = ops
+	}
 	return s, m.memory(ctx, s, ops)
 }
 

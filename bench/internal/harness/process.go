@@ -66,14 +66,14 @@ type child struct {
 
 // spawn starts a child. It ends when its standard input is closed, which also
 // happens when we die.
-func spawn(args ...string) (*child, error) {
+func spawn(env []string, args ...string) (*child, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	c := &child{cmd: exec.Command(exe, args...), stderr: &tail{}}
 	c.cmd.Stderr = c.stderr
-	c.cmd.Env = append(os.Environ(), childEnv+"=1")
+	c.cmd.Env = append(append(os.Environ(), childEnv+"=1"), env...)
 	in, err := c.cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (r *Runner) Serve(ctx context.Context, role string, spec any) (*Process, er
 	if err != nil {
 		return nil, err
 	}
-	c, err := spawn("serve", r.Table.Name, role, string(b))
+	c, err := spawn(nil, "serve", r.Table.Name, role, string(b))
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (r *Runner) Load(ctx context.Context, role string, spec, result any, server
 	if err != nil {
 		return err
 	}
-	c, err := spawn("load", r.Table.Name, role, string(b))
+	c, err := spawn(r.traces.env(), "load", r.Table.Name, role, string(b))
 	if err != nil {
 		return err
 	}

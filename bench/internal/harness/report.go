@@ -118,11 +118,7 @@ func writeBudgets(b *strings.Builder, list []Verdict) {
 	}
 	b.WriteString("\n## Budgets\n\n| work | budget | measured | |\n|---|---|--:|---|\n")
 	for _, v := range list {
-		measured := number(v.Measured)
-		if v.Missing != "" {
-			measured = ""
-		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", v.Work, v.Budget, measured, v.verdict())
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", v.Work, v.Budget, v.measured(), v.verdict())
 	}
 }
 

@@ -20,6 +20,7 @@ type Result struct {
 	Machine Machine   `json:"machine"`
 	Go      string    `json:"go"`
 	Modules []string  `json:"modules"` // path and version of everything linked in
+	Scale   Scale     `json:"scale,omitempty"`
 	Rounds  int       `json:"rounds"`
 	Seconds float64   `json:"seconds"`
 	Notes   []string  `json:"notes,omitempty"`
@@ -249,6 +250,7 @@ func newResult(t Table, o Options, args []string) *Result {
 		Machine: thisMachine(),
 		Go:      runtime.Version(),
 		Modules: modules(),
+		Scale:   o.Scale,
 		Rounds:  o.Rounds,
 		Seconds: o.Seconds,
 	}

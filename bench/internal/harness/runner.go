@@ -24,8 +24,15 @@ type Runner struct {
 	Options Options
 	Result  *Result
 
-	log io.Writer
-	ctx context.Context
+	log     io.Writer
+	ctx     context.Context
+	started time.Time
+	cut     bool    // Limit is over, and the results say so
+	traces  *traces // nil: nothing is traced
+}
+
+func newRunner(ctx context.Context, t Table, o Options, args []string, log io.Writer) *Runner {
+	return &Runner{Table: t, Options: o, Result: newResult(t, o, args), log: log, ctx: ctx, started: time.Now()}
 }
 
 // Run runs a table with its command line: it measures, writes the results file
@@ -37,7 +44,7 @@ func Run(ctx context.Context, t Table, args []string, out, log io.Writer) error 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // stops every server that is left
-	r := &Runner{Table: t, Options: o, Result: newResult(t, o, args), log: log, ctx: ctx}
+	r := newRunner(ctx, t, o, args, log)
 	runErr := t.Run(ctx, r)
 	r.Result.finish(t)
 	if len(r.Result.Rows) == 0 {
@@ -79,6 +86,13 @@ func (r *Runner) WantsContestant(name string) bool {
 	return r.Options.Only == nil || r.Options.Only.MatchString(name)
 }
 
+// Once is a Runner of one round, with the same results: for what takes minutes.
+func (r *Runner) Once() *Runner {
+	once := *r
+	once.Options.Rounds = 1
+	return &once
+}
+
 // Rounds measures one cell: every contestant in turn, once per round, each round
 // beginning with another one. What fails or is absent is noted and left out. The
 // error is ctx's only. A cell that --cells does not select is skipped.
@@ -94,6 +108,9 @@ func (r *Runner) Rounds(ctx context.Context, cell string, measure func(ctx conte
 	}
 	for round := range r.Options.Rounds {
 		for i := range in {
+			if r.late(cell, round) {
+				return nil
+			}
 			c := in[(i+round)%len(in)]
 			if err := r.one(ctx, cell, round, c, measure); err != nil {
 				return err
@@ -103,12 +120,26 @@ func (r *Runner) Rounds(ctx context.Context, cell string, measure func(ctx conte
 	return nil
 }
 
+// late says whether the time for the table is over. The first cell that it cuts
+// off is noted.
+func (r *Runner) late(cell string, round int) bool {
+	if r.Options.Limit == 0 || time.Since(r.started) < r.Options.Limit {
+		return false
+	}
+	if !r.cut {
+		r.cut = true
+		r.Note("the run's limit of %s was over in round %d of %q: what follows was not measured", r.Options.Limit, round+1, cell)
+	}
+	return true
+}
+
 // one measures one contestant once.
 func (r *Runner) one(ctx context.Context, cell string, round int, c Contestant, measure func(context.Context, string) (Sample, error)) error {
 	if row := r.Result.Row(cell, c.Name); row != nil && row.Skipped != "" {
 		return nil
 	}
 	limit := cellTimeout + time.Duration(20*float64(r.Options.Interval()+r.Options.WarmUpTime()))
+	r.traces.begin(cell, c.Name)
 	once, cancel := context.WithTimeout(ctx, limit)
 	s, err := measure(once, c.Name)
 	cancel()
@@ -127,6 +158,7 @@ func (r *Runner) one(ctx context.Context, cell string, round int, c Contestant, 
 		return nil
 	}
 	r.Result.row(cell, c).keep(round, s)
+	r.traces.keep(s)
 	r.progress(cell, round, c.Name, s)
 	return nil
 }

@@ -94,6 +94,9 @@ type Served struct {
 	// Commands are control commands besides Snapshot; they may run at the same
 	// time. The result is sent back as JSON.
 	Commands map[string]CommandFunc
+	// Live tells how many KiB of heap a Go program of its own holds after a
+	// collection; it is asked for a Snapshot that settles. May be nil.
+	Live func(ctx context.Context) (float64, error)
 	// Stop ends the program when the process is told to stop; may be nil.
 	Stop func()
 }
