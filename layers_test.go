@@ -112,7 +112,10 @@ var homes = map[string]home{
 	"github.com/goccy/go-json":                {packages: []string{"concrete/message"}},
 	"github.com/spf13/cobra":                  {packages: []string{"cmd/*"}},
 	"github.com/stretchr/testify":             {tests: true},
+	"go.etcd.io/etcd":                         {packages: []string{"concrete/etcdstore"}},
 	"go.uber.org/goleak":                      {tests: true},
+	"go.uber.org/zap":                         {packages: []string{"concrete/etcdstore"}},
+	"google.golang.org/grpc":                  {packages: []string{"concrete/etcdstore"}},
 	"pgregory.net/rapid":                      {tests: true},
 }
 

@@ -36,6 +36,11 @@ const (
 	TooLarge    RCode = 23 // above a size limit
 	UnknownFate RCode = 24 // it may or may not have happened
 	Unsupported RCode = 25 // the peer does not know this kind of message
+
+	NotFound       RCode = 26 // it is not there: a node, a lease
+	NotEmpty       RCode = 27 // a node has children, and was not to be deleted with them
+	Conflict       RCode = 28 // it is not, or no longer, as the request says: a check of a version or a revision failed
+	SessionExpired RCode = 29 // the session is over, and what belonged to it is gone
 )
 
 var rcodeTexts = map[RCode]string{
@@ -44,6 +49,7 @@ var rcodeTexts = map[RCode]string{
 	InvalidOp: "invalid optype", TopicNotFound: "topic not found", Internal: "internal error",
 	Timeout: "timeout", Cancelled: "cancelled", Unavailable: "unavailable", Draining: "draining", Overloaded: "overloaded",
 	Denied: "denied", Exists: "exists", TooLarge: "too large", UnknownFate: "unknown fate", Unsupported: "unsupported",
+	NotFound: "not found", NotEmpty: "not empty", Conflict: "conflict", SessionExpired: "session expired",
 }
 
 // String returns the code's meaning in words.
@@ -58,11 +64,11 @@ func (c RCode) String() string {
 // from 0 to 9, else the nearest of those.
 func (c RCode) Legacy() RCode {
 	switch c {
-	case Unavailable, Draining:
+	case Unavailable, Draining, SessionExpired:
 		return Disconnected
 	case Denied:
 		return ServiceNotFound
-	case TooLarge, Exists:
+	case TooLarge, Exists, NotFound, NotEmpty, Conflict:
 		return InvalidParams
 	case Unsupported:
 		return WrongMessageType
@@ -153,6 +159,10 @@ var (
 	ErrTooLarge         = &Error{Code: TooLarge}
 	ErrUnknownFate      = &Error{Code: UnknownFate}
 	ErrUnsupported      = &Error{Code: Unsupported}
+	ErrNotFound         = &Error{Code: NotFound}
+	ErrNotEmpty         = &Error{Code: NotEmpty}
+	ErrConflict         = &Error{Code: Conflict}
+	ErrSessionExpired   = &Error{Code: SessionExpired}
 )
 
 // CodeOf returns the code of err: OK for nil, its own for an *Error anywhere in

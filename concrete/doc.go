@@ -17,8 +17,11 @@
 // And what servers stand on:
 //
 //   - memstore: the Store in memory;
+//   - etcdstore: the Store on etcd, in the process or elsewhere;
+//   - udp: datagrams, for heartbeats;
 //   - workers: goroutines that are kept for the next function.
 //
-// The package internal/link holds what all transports have in common: the buffer,
-// the queues, delivery and the life of a connection.
+// Of the packages that only these share, internal/link holds what all transports have in common: the buffer,
+// the queues, delivery and the life of a connection, internal/sock reads and writes
+// a socket, and internal/kvtree is the ordered set of keys of both Stores.
 package concrete

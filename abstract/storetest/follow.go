@@ -28,7 +28,9 @@ type recorder struct {
 	told    chan struct{} // closed and replaced with every change
 }
 
+// follow follows what happens from now on.
 func (b *bench) follow(prefix string) *recorder {
+	b.sync()
 	r := &recorder{t: b.t, told: make(chan struct{})}
 	r.stop = b.Follow(prefix, r.take)
 	b.t.Cleanup(r.stop)

@@ -37,6 +37,7 @@ func rangeOrdersAndLimits(t *testing.T, s *bench) {
 		{"limit above", "/a/1", 4, []string{"/a/1", "/a/1/x", "/a/10"}},
 		{"limit below 0 is none", "/a/1", -1, []string{"/a/1", "/a/1/x", "/a/10"}},
 	}
+	s.sync()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			kvs, _, err := s.Range(t.Context(), tt.prefix, tt.limit)

@@ -12,15 +12,9 @@ import (
 	"trefoil/abstract"
 )
 
-// What every driver takes. One more byte or operation is refused with TooLarge.
-const (
-	MaxKey   = 4 << 10 // bytes of a key
-	MaxValue = 1 << 20 // bytes of a value
-	MaxOps   = 128     // operations of a transaction, and comparisons
-)
-
 // Run runs the suite. open returns a Store without keys for each test; the suite
-// closes it. The Store must not be written by anybody else.
+// closes it. The Store must not be written by anybody else. Some tests wait for a
+// lease to expire, which takes some seconds where leases are long.
 func Run(t *testing.T, open func(t *testing.T) abstract.Store) {
 	tests := []struct {
 		name string
@@ -34,6 +28,8 @@ func Run(t *testing.T, open func(t *testing.T) abstract.Store) {
 		{"TxnRefusesWhatIsWrong", txnRefusesWhatIsWrong},
 		{"TxnTakesTheLargest", txnTakesTheLargest},
 		{"RecreatedKeyHasANewCreateRevision", recreatedKeyHasANewCreateRevision},
+		{"TxnComparesPrefixes", txnComparesPrefixes},
+		{"PrefixGuardLeavesNoOrphan", prefixGuardLeavesNoOrphan},
 		{"RangeOrdersAndLimits", rangeOrdersAndLimits},
 		{"RangeOfManyKeys", rangeOfManyKeys},
 		{"FollowTellsWhatHappened", followTellsWhatHappened},
@@ -43,6 +39,13 @@ func Run(t *testing.T, open func(t *testing.T) abstract.Store) {
 		{"FollowStartsWhenCalled", followStartsWhenCalled},
 		{"StopEndsCalls", stopEndsCalls},
 		{"FollowersSeeTheSameOrder", followersSeeTheSameOrder},
+		{"SyncShowsWhatWasAcknowledged", syncShowsWhatWasAcknowledged},
+		{"EpochStaysTheSame", epochStaysTheSame},
+		{"RevokeDeletesTheLeasesKeys", revokeDeletesTheLeasesKeys},
+		{"LastPutDecidesTheLease", lastPutDecidesTheLease},
+		{"LeaseThatIsGoneIsRefused", leaseThatIsGoneIsRefused},
+		{"LeaseExpiresUnlessKeptAlive", leaseExpiresUnlessKeptAlive},
+		{"GrantRefusesWhatIsWrong", grantRefusesWhatIsWrong},
 		{"CompareAndSwapLosesNothing", compareAndSwapLosesNothing},
 		{"CancelledContextDoesNothing", cancelledContextDoesNothing},
 		{"ClosedStoreRefuses", closedStoreRefuses},
@@ -86,12 +89,21 @@ func (b *bench) remove(key string) int64 {
 	return res.Revision
 }
 
-// list returns a range and the revision it was read at.
+// list returns a range that has everything from before, and the revision it was read at.
 func (b *bench) list(prefix string, limit int) ([]abstract.KV, int64) {
 	b.t.Helper()
+	b.sync()
 	kvs, rev, err := b.Range(context.Background(), prefix, limit)
 	require.NoError(b.t, err)
 	return kvs, rev
+}
+
+// sync catches up with what was acknowledged.
+func (b *bench) sync() int64 {
+	b.t.Helper()
+	rev, err := b.Sync(context.Background())
+	require.NoError(b.t, err)
+	return rev
 }
 
 // get returns one key, which must be there.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -129,11 +130,17 @@ func txnRefusesWhatIsWrong(t *testing.T, s *bench) {
 		{"unknown comparison", abstract.Txn{If: []abstract.Compare{{Key: "/none", Target: 99}}, Then: puts("/b", "1")}, abstract.InvalidParams},
 		{"one key twice", abstract.Txn{Then: puts("/b", "1", "/c", "1", "/b", "2")}, abstract.InvalidParams},
 		{"one key put and deleted", abstract.Txn{Then: append(puts("/a", "2"), abstract.Op{Key: "/a", Delete: true})}, abstract.InvalidParams},
-		{"long key", abstract.Txn{Then: puts("/b", "1", strings.Repeat("k", MaxKey+1), "1")}, abstract.TooLarge},
-		{"long key compared", abstract.Txn{If: []abstract.Compare{{Key: strings.Repeat("k", MaxKey+1)}}, Then: puts("/b", "1")}, abstract.TooLarge},
-		{"large value", abstract.Txn{Then: puts("/b", "1", "/c", strings.Repeat("v", MaxValue+1))}, abstract.TooLarge},
-		{"many operations", abstract.Txn{Then: puts(numbered("/b/", MaxOps+1)...)}, abstract.TooLarge},
-		{"many comparisons", abstract.Txn{If: slices.Repeat([]abstract.Compare{{Key: "/none"}}, MaxOps+1), Then: puts("/b", "1")}, abstract.TooLarge},
+		{"long key", abstract.Txn{Then: puts("/b", "1", strings.Repeat("k", abstract.StoreMaxKey+1), "1")}, abstract.TooLarge},
+		{"long key compared", abstract.Txn{If: []abstract.Compare{{Key: strings.Repeat("k", abstract.StoreMaxKey+1)}}, Then: puts("/b", "1")}, abstract.TooLarge},
+		{"large value", abstract.Txn{Then: puts("/b", "1", "/c", strings.Repeat("v", abstract.StoreMaxValue+1))}, abstract.TooLarge},
+		{"large values together", abstract.Txn{Then: puts(repeated("/b/", 9, strings.Repeat("v", 1<<20))...)}, abstract.TooLarge},
+		{"large value compared", abstract.Txn{If: []abstract.Compare{{Key: "/a", Target: abstract.CompareValue, Value: make([]byte, abstract.StoreMaxValue+1)}}, Then: puts("/b", "1")}, abstract.TooLarge},
+		{"prefix compared by modification", abstract.Txn{If: []abstract.Compare{{Key: "/none", Target: abstract.CompareMod, Prefix: true}}, Then: puts("/b", "1")}, abstract.InvalidParams},
+		{"prefix compared with a revision", abstract.Txn{If: []abstract.Compare{{Key: "/none", Rev: 1, Prefix: true}}, Then: puts("/b", "1")}, abstract.InvalidParams},
+		{"empty prefix compared", abstract.Txn{If: []abstract.Compare{{Prefix: true}}, Then: puts("/b", "1")}, abstract.InvalidParams},
+		{"lease that cannot be", abstract.Txn{Then: []abstract.Op{{Key: "/b", Lease: -1}}}, abstract.InvalidParams},
+		{"many operations", abstract.Txn{Then: puts(numbered("/b/", abstract.StoreMaxOps+1)...)}, abstract.TooLarge},
+		{"many comparisons", abstract.Txn{If: slices.Repeat([]abstract.Compare{{Key: "/none"}}, abstract.StoreMaxCompares+1), Then: puts("/b", "1")}, abstract.TooLarge},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -148,16 +155,20 @@ func txnRefusesWhatIsWrong(t *testing.T, s *bench) {
 }
 
 func txnTakesTheLargest(t *testing.T, s *bench) {
-	key := "/" + strings.Repeat("k", MaxKey-1)
-	value := bytes.Repeat([]byte("v"), MaxValue)
+	key := "/" + strings.Repeat("k", abstract.StoreMaxKey-1)
+	value := bytes.Repeat([]byte("v"), abstract.StoreMaxValue)
 	s.txn(abstract.Txn{Then: []abstract.Op{{Key: key, Value: value}}})
 	assert.Equal(t, value, s.get(key).Value)
 
-	absent := slices.Repeat([]abstract.Compare{{Key: "/none"}}, MaxOps)
-	res := s.txn(abstract.Txn{If: absent, Then: puts(numbered("/n/", MaxOps)...)})
+	absent := slices.Repeat([]abstract.Compare{{Key: "/none"}}, abstract.StoreMaxCompares)
+	res := s.txn(abstract.Txn{If: absent, Then: puts(numbered("/n/", abstract.StoreMaxOps)...)})
 	assert.True(t, res.Succeeded)
 	kvs, _ := s.list("/n/", 0)
-	assert.Len(t, kvs, MaxOps)
+	assert.Len(t, kvs, abstract.StoreMaxOps)
+
+	s.put(repeated("/v/", 8, strings.Repeat("v", 1<<20))...)
+	kvs, _ = s.list("/v/", 0)
+	assert.Len(t, kvs, 8)
 }
 
 func recreatedKeyHasANewCreateRevision(t *testing.T, s *bench) {
@@ -198,6 +209,9 @@ func compareAndSwapLosesNothing(t *testing.T, s *bench) {
 // increment repeats read, compare and write until nobody came in between.
 func increment(s abstract.Store, key string) error {
 	for {
+		if _, err := s.Sync(context.Background()); err != nil {
+			return err
+		}
 		kvs, _, err := s.Range(context.Background(), key, 1)
 		if err != nil || len(kvs) != 1 {
 			return fmt.Errorf("range of %q: %d keys, %w", key, len(kvs), err)
@@ -224,6 +238,10 @@ func cancelledContextDoesNothing(t *testing.T, s *bench) {
 	assert.Equal(t, abstract.Cancelled, abstract.CodeOf(err), "%v", err)
 	_, _, err = s.Range(ctx, "/", 0)
 	assert.Equal(t, abstract.Cancelled, abstract.CodeOf(err), "%v", err)
+	_, err = s.Sync(ctx)
+	assert.Equal(t, abstract.Cancelled, abstract.CodeOf(err), "%v", err)
+	_, err = s.Grant(ctx, time.Minute)
+	assert.Equal(t, abstract.Cancelled, abstract.CodeOf(err), "%v", err)
 	kvs, after := s.list("/", 0)
 	assert.Equal(t, "/a=1", text(kvs))
 	assert.Equal(t, before, after)
@@ -236,6 +254,14 @@ func closedStoreRefuses(t *testing.T, s *bench) {
 	assert.Equal(t, abstract.Unavailable, abstract.CodeOf(err), "%v", err)
 	_, _, err = s.Range(context.Background(), "/", 0)
 	assert.Equal(t, abstract.Unavailable, abstract.CodeOf(err), "%v", err)
+	_, err = s.Sync(context.Background())
+	assert.Equal(t, abstract.Unavailable, abstract.CodeOf(err), "%v", err)
+	_, err = s.Grant(context.Background(), time.Minute)
+	assert.Equal(t, abstract.Unavailable, abstract.CodeOf(err), "%v", err)
+	err = s.KeepAlive(context.Background(), 1)
+	assert.Equal(t, abstract.Unavailable, abstract.CodeOf(err), "%v", err)
+	err = s.Revoke(context.Background(), 1)
+	assert.Equal(t, abstract.Unavailable, abstract.CodeOf(err), "%v", err)
 	r.stop()
 	s.Follow("/", func(abstract.Change) { t.Error("called after Close") })()
 	assert.Empty(t, r.all())
@@ -247,6 +273,15 @@ func numbered(prefix string, n int) []string {
 	var list []string
 	for i := range n {
 		list = append(list, fmt.Sprintf("%s%05d", prefix, i), strconv.Itoa(i))
+	}
+	return list
+}
+
+// repeated returns n keys with one value, as puts takes them.
+func repeated(prefix string, n int, value string) []string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("%s%05d", prefix, i), value)
 	}
 	return list
 }

@@ -3,46 +3,44 @@ package memstore
 import (
 	"bytes"
 	"context"
-	"slices"
-	"strings"
+	"crypto/rand"
 	"sync"
+	"time"
 
 	"trefoil/abstract"
+	"trefoil/concrete/internal/kvtree"
 )
 
 // Store is an abstract.Store in memory. An empty one is at revision 1, as
 // etcd's is, and the first change makes revision 2. Safe for concurrent use.
 //
-// Followers are called inside Txn, before it returns, with the Store locked:
-// that is what keeps revisions in order. So a follower that calls the Store, or
-// that takes a lock under which somebody else calls the Store, deadlocks.
+// Followers are called inside Txn and Revoke, before they return, or by the timer
+// that ends leases, with the Store locked: that is what keeps revisions in order.
+// So a follower that calls the Store, or that takes a lock under which somebody
+// else calls the Store, deadlocks. Range is never behind, and Sync does not wait.
 //
 // Finding a key takes the logarithm of how many there are. A Store does not
-// limit their number; who writes what peers ask for does.
+// limit their number, nor that of leases; who writes what peers ask for does.
 type Store struct {
+	epoch string
+
 	mu        sync.RWMutex
 	revision  int64
-	keys      keys
-	followers []*follower
+	keys      kvtree.Tree
+	followers kvtree.Followers
+	leases    leases
 	closed    bool
 }
 
 var _ abstract.Store = (*Store)(nil)
 
-type follower struct {
-	prefix string
-	fn     func(abstract.Change)
-}
-
-// New makes an empty Store. Closing it is only needed to end its followers.
-func New() *Store { return &Store{revision: 1} }
+// New makes an empty Store. Closing it is only needed to end its followers and leases.
+func New() *Store { return &Store{epoch: rand.Text(), revision: 1} }
 
 // Txn is abstract.Store's Txn. It either fails before anything has happened
-// (never with UnknownFate) or is done, followers told, when it returns. A key
-// may have 4 KiB, a value 1 MiB, a transaction 128 comparisons and 128
-// operations; more is TooLarge.
+// (never with UnknownFate) or is done, followers told, when it returns.
 func (s *Store) Txn(ctx context.Context, t abstract.Txn) (abstract.TxnResult, error) {
-	if err := checkTxn(t); err != nil {
+	if err := kvtree.CheckTxn(t); err != nil {
 		return abstract.TxnResult{}, err
 	}
 	s.mu.Lock()
@@ -55,12 +53,11 @@ func (s *Store) Txn(ctx context.Context, t abstract.Txn) (abstract.TxnResult, er
 			return abstract.TxnResult{Revision: s.revision}, nil
 		}
 	}
-	events := s.apply(t.Then)
-	if len(events) > 0 {
-		s.revision++
-		s.tell(events)
+	if err := s.leases.check(t.Then); err != nil {
+		return abstract.TxnResult{}, err
 	}
-	return abstract.TxnResult{Succeeded: true, Changed: len(events) > 0, Revision: s.revision}, nil
+	changed := s.commit(s.apply(t.Then))
+	return abstract.TxnResult{Succeeded: true, Changed: changed, Revision: s.revision}, nil
 }
 
 // Range is abstract.Store's Range. It sees all of a transaction or nothing.
@@ -70,36 +67,78 @@ func (s *Store) Range(ctx context.Context, prefix string, limit int) ([]abstract
 	if err := s.usable(ctx, "range"); err != nil {
 		return nil, 0, err
 	}
-	var list []abstract.KV
-	for kv := range s.keys.from(prefix) {
-		if !strings.HasPrefix(kv.Key, prefix) || limit > 0 && len(list) == limit {
-			break
-		}
-		list = append(list, *kv)
-	}
-	return list, s.revision, nil
+	return s.keys.Range(prefix, limit), s.revision, nil
 }
+
+// Sync is abstract.Store's Sync. Nothing is ever behind here.
+func (s *Store) Sync(ctx context.Context) (int64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.revision, s.usable(ctx, "sync")
+}
+
+// Epoch is abstract.Store's Epoch: random, as no other Store has this one's history.
+func (s *Store) Epoch() string { return s.epoch }
 
 // Follow is abstract.Store's Follow. stop waits for a Txn that is under way, so
 // it must not be called by fn either.
 func (s *Store) Follow(prefix string, fn func(abstract.Change)) (stop func()) {
-	f := &follower{prefix: prefix, fn: fn}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.followers = append(s.followers, f)
+	f := s.followers.Add(prefix, fn)
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.followers = slices.DeleteFunc(s.followers, func(other *follower) bool { return other == f })
+		s.followers.Remove(f)
 	}
 }
 
-// Close ends all followers and frees the keys. Txn and Range answer Unavailable
-// from then on. It may be called again.
+// Grant is abstract.Store's Grant. The ttl is kept to as it is.
+func (s *Store) Grant(ctx context.Context, ttl time.Duration) (abstract.LeaseID, error) {
+	if err := kvtree.CheckTTL(ttl); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(ctx, "grant"); err != nil {
+		return 0, err
+	}
+	return s.leases.grant(ttl, s.expire), nil
+}
+
+// KeepAlive is abstract.Store's KeepAlive.
+func (s *Store) KeepAlive(ctx context.Context, id abstract.LeaseID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(ctx, "keep alive"); err != nil {
+		return err
+	}
+	return s.leases.keepAlive(id)
+}
+
+// Revoke is abstract.Store's Revoke. Followers have been told when it returns.
+func (s *Store) Revoke(ctx context.Context, id abstract.LeaseID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(ctx, "revoke"); err != nil {
+		return err
+	}
+	keys, err := s.leases.revoke(id)
+	if err != nil {
+		return err
+	}
+	s.commit(s.removeAll(keys))
+	return nil
+}
+
+// Close ends all followers and frees the keys and leases. Everything answers
+// Unavailable from then on. It may be called again.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed, s.followers, s.keys = true, nil, keys{}
+	s.leases.close()
+	s.closed, s.keys = true, kvtree.Tree{}
+	s.followers.Clear()
 	return nil
 }
 
@@ -114,9 +153,24 @@ func (s *Store) usable(ctx context.Context, op string) error {
 	return nil
 }
 
+// expire ends the leases whose time is over. Their timer calls it.
+func (s *Store) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	for _, keys := range s.leases.expired() {
+		s.commit(s.removeAll(keys))
+	}
+}
+
 // holds says whether a condition is met. A key that is not there has the revisions 0.
 func (s *Store) holds(c *abstract.Compare) bool {
-	kv := s.keys.get(c.Key)
+	if c.Prefix {
+		return !s.keys.Any(c.Key)
+	}
+	kv := s.keys.Get(c.Key)
 	switch {
 	case c.Target == abstract.CompareValue:
 		return kv != nil && bytes.Equal(kv.Value, c.Value)
@@ -133,51 +187,51 @@ func (s *Store) apply(ops []abstract.Op) []abstract.Event {
 	events := make([]abstract.Event, 0, len(ops))
 	for i := range ops {
 		op := &ops[i]
+		s.leases.bind(op)
 		if op.Delete {
-			if prev := s.keys.remove(op.Key); prev != nil {
-				gone := abstract.KV{Key: prev.Key, ModRevision: s.revision + 1}
-				events = append(events, abstract.Event{Deleted: true, KV: gone, Prev: prev})
-			}
+			events = s.remove(events, op.Key)
 			continue
 		}
-		kv, prev := s.put(op)
-		events = append(events, abstract.Event{KV: *kv, Prev: prev})
+		events = append(events, s.put(op))
 	}
 	return events
 }
 
-// put stores a new KV, so that those handed out before stay as they are, and
-// returns it with the one it takes the place of.
-func (s *Store) put(op *abstract.Op) (kv, prev *abstract.KV) {
+// put stores a new KV, so that those handed out before stay as they are.
+func (s *Store) put(op *abstract.Op) abstract.Event {
 	next := s.revision + 1
-	kv = &abstract.KV{Key: op.Key, Value: bytes.Clone(op.Value), CreateRevision: next, ModRevision: next}
-	if prev = s.keys.get(op.Key); prev != nil {
+	kv := &abstract.KV{Key: op.Key, Value: bytes.Clone(op.Value), CreateRevision: next, ModRevision: next}
+	prev := s.keys.Put(kv)
+	if prev != nil {
 		kv.Key, kv.CreateRevision = prev.Key, prev.CreateRevision
 	}
-	s.keys.put(kv)
-	return kv, prev
+	return abstract.Event{KV: *kv, Prev: prev}
 }
 
-// tell calls the followers with what happened below their prefixes.
-func (s *Store) tell(events []abstract.Event) {
-	for _, f := range s.followers {
-		if below := eventsBelow(f.prefix, events); len(below) > 0 {
-			f.fn(abstract.Change{Revision: s.revision, Events: below})
-		}
-	}
-}
-
-// eventsBelow returns the events below a prefix: the same slice when that is all.
-func eventsBelow(prefix string, events []abstract.Event) []abstract.Event {
-	outside := func(e abstract.Event) bool { return !strings.HasPrefix(e.KV.Key, prefix) }
-	if !slices.ContainsFunc(events, outside) {
+// remove deletes a key under the next revision and adds the event, if it was there.
+func (s *Store) remove(events []abstract.Event, key string) []abstract.Event {
+	prev := s.keys.Remove(key)
+	if prev == nil {
 		return events
 	}
-	var below []abstract.Event
-	for _, e := range events {
-		if !outside(e) {
-			below = append(below, e)
-		}
+	gone := abstract.KV{Key: prev.Key, ModRevision: s.revision + 1}
+	return append(events, abstract.Event{Deleted: true, KV: gone, Prev: prev})
+}
+
+func (s *Store) removeAll(keys []string) []abstract.Event {
+	events := make([]abstract.Event, 0, len(keys))
+	for _, key := range keys {
+		events = s.remove(events, key)
 	}
-	return below
+	return events
+}
+
+// commit makes events, if there are any, the next revision and tells the followers.
+func (s *Store) commit(events []abstract.Event) (changed bool) {
+	if len(events) == 0 {
+		return false
+	}
+	s.revision++
+	s.followers.Tell(abstract.Change{Revision: s.revision, Events: events})
+	return true
 }

@@ -1,0 +1,163 @@
+// Package kvtree is what the drivers of abstract.Store share: keys in order, the
+// limits of a transaction, and the list of followers. None of it locks.
+package kvtree
+
+import (
+	"iter"
+	"slices"
+	"strings"
+
+	"trefoil/abstract"
+)
+
+// bucketSize is how many keys a bucket holds at most. Shifting that many
+// pointers costs less than the search that comes before it.
+const bucketSize = 256
+
+// Tree holds KVs ordered by key: buckets in order, none empty, each in order. Two
+// binary searches find a key. Its zero value is empty. Not safe for concurrent
+// use while something changes it.
+type Tree struct {
+	buckets [][]*abstract.KV
+	n       int
+}
+
+// Len returns how many keys there are.
+func (t *Tree) Len() int { return t.n }
+
+// locate returns the bucket and the place in it where key is or belongs. The
+// bucket is one past the end when there is none.
+func (t *Tree) locate(key string) (bucket, place int, found bool) {
+	bucket, _ = slices.BinarySearchFunc(t.buckets, key, func(b []*abstract.KV, key string) int {
+		return strings.Compare(b[len(b)-1].Key, key)
+	})
+	if bucket == len(t.buckets) {
+		if bucket == 0 {
+			return 0, 0, false
+		}
+		bucket-- // above all others: at the end of the last bucket
+	}
+	place, found = slices.BinarySearchFunc(t.buckets[bucket], key, func(kv *abstract.KV, key string) int {
+		return strings.Compare(kv.Key, key)
+	})
+	return bucket, place, found
+}
+
+// Get returns the KV of a key, or nil.
+func (t *Tree) Get(key string) *abstract.KV {
+	b, i, found := t.locate(key)
+	if !found {
+		return nil
+	}
+	return t.buckets[b][i]
+}
+
+// Any reports whether a key begins with prefix.
+func (t *Tree) Any(prefix string) bool {
+	b, i, _ := t.locate(prefix)
+	if b < len(t.buckets) && i == len(t.buckets[b]) {
+		b, i = b+1, 0
+	}
+	return b < len(t.buckets) && strings.HasPrefix(t.buckets[b][i].Key, prefix)
+}
+
+// Count returns how many keys begin with prefix, at most limit.
+func (t *Tree) Count(prefix string, limit int) int {
+	n := 0
+	for kv := range t.From(prefix) {
+		if n == limit || !strings.HasPrefix(kv.Key, prefix) {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// Put adds kv, and returns the KV with the same key that it takes the place of, or nil.
+func (t *Tree) Put(kv *abstract.KV) (prev *abstract.KV) {
+	b, i, found := t.locate(kv.Key)
+	if found {
+		prev, t.buckets[b][i] = t.buckets[b][i], kv
+		return prev
+	}
+	t.n++
+	if b == len(t.buckets) {
+		t.buckets = append(t.buckets, []*abstract.KV{kv})
+		return nil
+	}
+	t.buckets[b] = slices.Insert(t.buckets[b], i, kv)
+	if len(t.buckets[b]) > bucketSize {
+		t.split(b)
+	}
+	return nil
+}
+
+// Remove takes the KV of a key out and returns it, or nil.
+func (t *Tree) Remove(key string) *abstract.KV {
+	b, i, found := t.locate(key)
+	if !found {
+		return nil
+	}
+	t.n--
+	kv := t.buckets[b][i]
+	t.buckets[b] = slices.Delete(t.buckets[b], i, i+1)
+	t.shrink(b)
+	return kv
+}
+
+// split makes two buckets of a full one.
+func (t *Tree) split(b int) {
+	full := t.buckets[b]
+	half := len(full) / 2
+	upper := slices.Clone(full[half:])
+	clear(full[half:])
+	t.buckets[b] = full[:half]
+	t.buckets = slices.Insert(t.buckets, b+1, upper)
+}
+
+// shrink drops a bucket that got empty, and joins one that got small with its
+// neighbours, so that deleting leaves no long row of tiny buckets.
+func (t *Tree) shrink(b int) {
+	switch n := len(t.buckets[b]); {
+	case n == 0:
+		t.buckets = slices.Delete(t.buckets, b, b+1)
+	case n <= bucketSize/4:
+		t.join(b)
+		t.join(b - 1)
+	}
+}
+
+// join makes one bucket of b and the next, if both exist and there is room to spare.
+func (t *Tree) join(b int) {
+	if b < 0 || b+1 >= len(t.buckets) || len(t.buckets[b])+len(t.buckets[b+1]) > bucketSize/2 {
+		return
+	}
+	t.buckets[b] = append(t.buckets[b], t.buckets[b+1]...)
+	t.buckets = slices.Delete(t.buckets, b+1, b+2)
+}
+
+// From iterates over the KVs from key upwards. The tree must not change meanwhile.
+func (t *Tree) From(key string) iter.Seq[*abstract.KV] {
+	return func(yield func(*abstract.KV) bool) {
+		b, i, _ := t.locate(key)
+		for ; b < len(t.buckets); b, i = b+1, 0 {
+			for _, kv := range t.buckets[b][i:] {
+				if !yield(kv) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Range returns what is below prefix, in order, at most limit when that is above 0.
+func (t *Tree) Range(prefix string, limit int) []abstract.KV {
+	var list []abstract.KV
+	for kv := range t.From(prefix) {
+		if !strings.HasPrefix(kv.Key, prefix) || limit > 0 && len(list) == limit {
+			break
+		}
+		list = append(list, *kv)
+	}
+	return list
+}
