@@ -35,12 +35,17 @@ const (
 	Goodbye        MType = 20 // notice: the sender closes, and why
 	RspUnsupported MType = 21 // answers a message type that the receiver does not know
 	Gap            MType = 22 // notice: a subscription lost this many messages
+
+	ReqNode   MType = 32 // an operation on the node tree, or a watch
+	RspNode   MType = 33 // its answer
+	NodeEvent MType = 34 // notice: what one revision changed in a watched part of the tree
 )
 
 var mtypeNames = map[MType]string{
 	ReqRPC: "REQ_RPC", RspRPC: "RSP_RPC", ReqTopic: "REQ_TOPIC", RspTopic: "RSP_TOPIC",
 	ReqService: "REQ_SERVICE", RspService: "RSP_SERVICE", ReqHello: "REQ_HELLO", RspHello: "RSP_HELLO",
 	Ping: "PING", Pong: "PONG", Goodbye: "GOODBYE", RspUnsupported: "RSP_UNSUPPORTED", Gap: "GAP",
+	ReqNode: "REQ_NODE", RspNode: "RSP_NODE", NodeEvent: "NODE_EVENT",
 }
 
 // String returns the design's word for t, such as "REQ_RPC".
@@ -61,7 +66,7 @@ func (t MType) OnWire() bool { return t.Legacy() || t >= ReqHello }
 // Response reports whether t answers a request and so carries that request's id.
 func (t MType) Response() bool {
 	switch t {
-	case RspRPC, RspTopic, RspService, RspHello, Pong, RspUnsupported:
+	case RspRPC, RspTopic, RspService, RspHello, Pong, RspUnsupported, RspNode:
 		return true
 	}
 	return false
@@ -74,20 +79,20 @@ type Class uint8
 // The write classes.
 const (
 	ClassControl  Class = iota // hello, ping, goodbye, registry messages
-	ClassResponse              // RPC responses
-	ClassRequest               // RPC requests
-	ClassTopic                 // everything of topics, responses included
+	ClassResponse              // responses to calls and to node operations
+	ClassRequest               // calls and node operations
+	ClassTopic                 // everything of topics, responses included, and events of watched nodes
 	Classes                    // how many there are
 )
 
 // ClassOf returns the write class of a message type.
 func ClassOf(t MType) Class {
 	switch t {
-	case RspRPC:
+	case RspRPC, RspNode:
 		return ClassResponse
-	case ReqRPC:
+	case ReqRPC, ReqNode:
 		return ClassRequest
-	case ReqTopic, RspTopic, Gap:
+	case ReqTopic, RspTopic, Gap, NodeEvent:
 		return ClassTopic
 	}
 	return ClassControl
@@ -131,6 +136,59 @@ const (
 // String returns the operation's word.
 func (o ServiceOp) String() string {
 	return opName(int(o), "register", "discover", "online", "offline", "unknown")
+}
+
+// NodeOp is what a REQ_NODE asks for, its "op".
+type NodeOp string
+
+// The node operations. A multi is made of creates, sets, deletes and checks.
+const (
+	NodeCreate  NodeOp = "create"
+	NodeGet     NodeOp = "get"
+	NodeSet     NodeOp = "set"
+	NodeDelete  NodeOp = "delete"
+	NodeList    NodeOp = "ls"
+	NodeStat    NodeOp = "stat"
+	NodeExists  NodeOp = "exists"
+	NodeMulti   NodeOp = "multi"
+	NodeCheck   NodeOp = "check" // changes nothing, and fails when the node is not as it says
+	NodeWatch   NodeOp = "watch"
+	NodeUnwatch NodeOp = "unwatch"
+	NodeSync    NodeOp = "sync" // reads made after its answer see what anybody was acknowledged before it
+)
+
+// Valid reports whether o is a known operation.
+func (o NodeOp) Valid() bool {
+	switch o {
+	case NodeCreate, NodeGet, NodeSet, NodeDelete, NodeList, NodeStat, NodeExists,
+		NodeMulti, NodeCheck, NodeWatch, NodeUnwatch, NodeSync:
+		return true
+	}
+	return false
+}
+
+// InMulti reports whether o may be one of the operations of a multi.
+func (o NodeOp) InMulti() bool {
+	switch o {
+	case NodeCreate, NodeSet, NodeDelete, NodeCheck:
+		return true
+	}
+	return false
+}
+
+// NodeScope is how much of the tree a watch is about.
+type NodeScope string
+
+// The scopes.
+const (
+	ScopeNode     NodeScope = "node"     // the node itself: created, set, deleted
+	ScopeChildren NodeScope = "children" // its direct children: created, set, deleted
+	ScopeSubtree  NodeScope = "subtree"  // the node and everything below it
+)
+
+// Valid reports whether s is a known scope.
+func (s NodeScope) Valid() bool {
+	return s == ScopeNode || s == ScopeChildren || s == ScopeSubtree
 }
 
 func opName(i int, names ...string) string {

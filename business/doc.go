@@ -8,6 +8,7 @@
 //   - requestor: Requestor, the calls in flight, id to waiting call;
 //   - router: RpcRouter, method to service description and function;
 //   - registry: PDManager, providers and discoverers of methods;
+//   - session: SessionManager, sessions that outlive connections, and their heartbeats;
 //   - topic: TopicManager, topics and their subscribers;
 //   - peer: what is known of the other side of a connection, from its first
 //     message on;

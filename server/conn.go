@@ -220,6 +220,8 @@ func (c *conn) refuse(m abstract.BaseMessage, err error) {
 			op = abstract.ServiceUnknown
 		}
 		c.reply(&message.ServiceResponse{Header: message.ID(m.ID()), Op: op, Code: code, Message: text})
+	case *message.NodeRequest:
+		c.reply(&message.NodeResponse{Header: message.ID(m.ID()), Code: code, Message: text})
 	default:
 		c.ep.log.Debug("message ignored", "peer", c.name(), "type", m.Type().String(), "id", m.ID(), "err", err)
 	}
@@ -227,6 +229,10 @@ func (c *conn) refuse(m abstract.BaseMessage, err error) {
 
 // unserved answers a request of a kind that no part of this server handles.
 func (c *conn) unserved(m abstract.BaseMessage) {
+	if m.Type() == abstract.ReqNode {
+		c.refuse(m, abstract.Errorf(abstract.Unsupported, "this server has no tree of nodes"))
+		return
+	}
 	c.refuse(m, abstract.Errorf(abstract.WrongMessageType, "this server does not handle %s; connect to one that does", m.Type()))
 }
 

@@ -315,8 +315,12 @@ func TestServerSaysGoodbyeAndFinishesCalls(t *testing.T) {
 		}
 	}
 	close(release)
-	assert.Equal(t, 7.0, p.expect().field("result"), "what was under way is finished")
-	assert.Equal(t, int32(20), p.expect().mtype)
+	last := []frame{p.expect(), p.expect()}
+	if last[0].mtype == 20 { // it is of a higher class, and may overtake the response
+		last[0], last[1] = last[1], last[0]
+	}
+	assert.Equal(t, 7.0, last[0].field("result"), "what was under way is finished")
+	assert.Equal(t, int32(20), last[1].mtype)
 	p.expectClosed()
 	legacy.expectClosed()
 	require.NoError(t, <-stopped)

@@ -18,6 +18,12 @@ type Verdict struct {
 	// more requests and closes when its last responses are written, so who
 	// waits for one may leave the closing to it.
 	Leaving bool
+	// Session is set beside Reply, a *message.HelloResponse, when the peer's HELLO
+	// asks for a session: who knows of sessions puts one into that response before
+	// it is sent, or leaves it as it is and gives none.
+	Session *message.SessionRequest
+	// Granted is set beside Met when the server has given us a session.
+	Granted *message.SessionGrant
 }
 
 // Receive judges a message that came at now. Messages that come after a Verdict
@@ -54,7 +60,7 @@ func (p *Peer) first(m abstract.BaseMessage) Verdict {
 		return v
 	}
 	p.meet(h.MaxFrame, p.ping, int(p.misses))
-	return Verdict{Reply: &message.HelloResponse{
+	return Verdict{Session: h.Session, Reply: &message.HelloResponse{
 		Header: message.ID(h.ID()), Version: message.ProtocolVersion, Agent: p.agent,
 		MaxFrame: p.ourFrame, PingMs: p.ping.Milliseconds(), Misses: int(p.misses),
 	}}
@@ -86,7 +92,11 @@ func (p *Peer) greeted(m abstract.BaseMessage) Verdict {
 		misses = int(p.misses)
 	}
 	p.meet(r.MaxFrame, ping, misses)
-	return Verdict{Met: true}
+	v := Verdict{Met: true}
+	if p.session != nil { // else it gives what nobody has asked for
+		v.Granted = r.Session
+	}
+	return v
 }
 
 func farewell(g *message.Goodbye) *abstract.Error {

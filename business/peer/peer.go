@@ -28,6 +28,8 @@ type Config struct {
 	MaxFrame int           // the longest frame we take, in bytes, its Length field included; default 8 MiB
 	Ping     time.Duration // the interval that a Server dictates, and that holds for a Client whose server names none; default 2 s, 10 ms to 1 h
 	Misses   int           // so many intervals of silence mean that the peer is gone, the same way; default 5, 2 to 1000
+	// Session is what a Client's HELLO asks for; nil: no session.
+	Session *message.SessionRequest
 }
 
 // legacyFrame is the longest frame that all existing programs take.
@@ -53,7 +55,8 @@ type Peer struct {
 	agent    string // what we call ourselves
 	ourFrame int    // what we take
 	role     Role
-	met      atomic.Bool // HELLO was exchanged; stays so after the end, for the goodbye
+	session  *message.SessionRequest // what our HELLO asks for
+	met      atomic.Bool             // HELLO was exchanged; stays so after the end, for the goodbye
 	state    atomic.Uint32
 	pings    uint32       // sent at all
 	maxFrame atomic.Int64 // what the peer takes
@@ -77,7 +80,7 @@ func New(cfg Config, now time.Time) *Peer {
 		cfg.Misses = 5
 	}
 	p := &Peer{
-		role: cfg.Role, agent: cfg.Agent, ourFrame: cfg.MaxFrame,
+		role: cfg.Role, agent: cfg.Agent, ourFrame: cfg.MaxFrame, session: cfg.Session,
 		ping: cfg.Ping, misses: int32(min(cfg.Misses, maxMisses)), heard: now,
 	}
 	p.maxFrame.Store(legacyFrame)
@@ -121,5 +124,5 @@ func (p *Peer) CheckSize(size int) error {
 
 // Hello is a client's first message.
 func (p *Peer) Hello(id string) abstract.BaseMessage {
-	return &message.Hello{Header: message.ID(id), Version: message.ProtocolVersion, Agent: p.agent, MaxFrame: p.ourFrame}
+	return &message.Hello{Header: message.ID(id), Version: message.ProtocolVersion, Agent: p.agent, MaxFrame: p.ourFrame, Session: p.session}
 }

@@ -2,6 +2,7 @@ package lv_test
 
 import (
 	"encoding/hex"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,6 +88,7 @@ func TestGoldenFrames(t *testing.T) {
 		"26-req-rpc-uuid-id":                 rpc("d6f46734-c630-4034-bffe-48d93012790c", "add", "{\n\t\t\"num1\" : 20,\n\t\t\"num2\" : 30\n\t}"),
 		"28-req-service-discover-empty-host": service("8f274b21-c5e6-43e1-accf-678cd8564e8b", abstract.ServiceDiscover, &abstract.Host{}),
 	}
+	maps.Copy(cases, goldenNodes())
 	files, err := filepath.Glob("testdata/*.hex")
 	require.NoError(t, err)
 	assert.Len(t, files, len(cases)+2, "every golden frame is tested here, but for the two bad ones below")
@@ -144,7 +146,7 @@ func content(m abstract.BaseMessage) abstract.BaseMessage {
 		c.Header = message.ID(m.ID())
 		return &c
 	}
-	return m
+	return nodeContent(m)
 }
 
 func body(frame []byte) []byte {

@@ -28,6 +28,12 @@ func (c *Codec) AppendBody(dst []byte, m abstract.BaseMessage) ([]byte, error) {
 		dst = appendString(append(dst, `{"topic_key":`...), m.Topic)
 		dst = strconv.AppendUint(append(dst, `,"missed":`...), m.Missed, 10)
 		return append(dst, '}'), nil
+	case *NodeRequest:
+		return appendNodeRequest(dst, m), nil
+	case *NodeResponse:
+		return appendNodeResponse(dst, m), nil
+	case *NodeEvent:
+		return appendNodeEvent(dst, m), nil
 	case *Unknown:
 		return appendRaw(dst, m.Body, "{}"), nil
 	}
@@ -43,7 +49,7 @@ func appendConnectionMessage(dst []byte, m abstract.BaseMessage) ([]byte, error)
 		dst = appendInt(dst, `{"version":`, int64(m.Version))
 		dst = appendText(dst, `,"agent":`, m.Agent)
 		dst = appendInt(dst, `,"max_frame":`, int64(m.MaxFrame))
-		return append(dst, '}'), nil
+		return append(appendSessionRequest(dst, m.Session), '}'), nil
 	case *HelloResponse:
 		dst = appendInt(dst, `{"rcode":`, int64(m.Code))
 		dst = appendInt(dst, `,"version":`, int64(m.Version))
@@ -52,7 +58,8 @@ func appendConnectionMessage(dst []byte, m abstract.BaseMessage) ([]byte, error)
 		dst = appendInt(dst, `,"ping_ms":`, m.PingMs)
 		dst = appendInt(dst, `,"misses":`, int64(m.Misses))
 		dst = appendText(dst, `,"run":`, m.Run)
-		return append(appendText(dst, `,"message":`, m.Message), '}'), nil
+		dst = appendText(dst, `,"message":`, m.Message)
+		return append(appendSessionGrant(dst, m.Session), '}'), nil
 	case *Goodbye:
 		dst = appendInt(dst, `{"rcode":`, int64(m.Code))
 		return append(appendText(dst, `,"message":`, m.Reason), '}'), nil

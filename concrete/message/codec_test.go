@@ -17,7 +17,8 @@ var codec = message.New(message.Config{})
 // everyType lists the known message types and one that is not.
 var everyType = []abstract.MType{
 	abstract.ReqRPC, abstract.RspRPC, abstract.ReqTopic, abstract.RspTopic, abstract.ReqService, abstract.RspService,
-	abstract.ReqHello, abstract.RspHello, abstract.Ping, abstract.Pong, abstract.Goodbye, abstract.RspUnsupported, abstract.Gap, 99,
+	abstract.ReqHello, abstract.RspHello, abstract.Ping, abstract.Pong, abstract.Goodbye, abstract.RspUnsupported, abstract.Gap,
+	abstract.ReqNode, abstract.RspNode, abstract.NodeEvent, 99,
 }
 
 func read(t *testing.T, typ abstract.MType, body string) abstract.BaseMessage {

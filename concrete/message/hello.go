@@ -8,9 +8,10 @@ const ProtocolVersion = 1
 // Hello is the first message of a modern peer.
 type Hello struct {
 	Header
-	Version  int    // "version"
-	Agent    string // "agent": name and version of the program, for logs
-	MaxFrame int    // "max_frame": the longest frame the sender takes, its Length field included
+	Version  int             // "version"
+	Agent    string          // "agent": name and version of the program, for logs
+	MaxFrame int             // "max_frame": the longest frame the sender takes, its Length field included
+	Session  *SessionRequest // "session"; nil: none is asked for
 }
 
 // Type returns REQ_HELLO.
@@ -20,13 +21,14 @@ func (*Hello) Type() abstract.MType { return abstract.ReqHello }
 type HelloResponse struct {
 	Header
 	Code     abstract.RCode
-	Version  int    // "version" that both will speak
-	Agent    string // "agent"
-	MaxFrame int    // "max_frame"
-	PingMs   int64  // "ping_ms": either side pings when it heard nothing for this long
-	Misses   int    // "misses": so many intervals of silence mean that the peer is gone
-	Run      string // "run": another one each time the server starts; left out when empty
-	Message  string // "message": the error in words; left out when empty
+	Version  int           // "version" that both will speak
+	Agent    string        // "agent"
+	MaxFrame int           // "max_frame"
+	PingMs   int64         // "ping_ms": either side pings when it heard nothing for this long
+	Misses   int           // "misses": so many intervals of silence mean that the peer is gone
+	Run      string        // "run": another one each time the server starts; left out when empty
+	Message  string        // "message": the error in words; left out when empty
+	Session  *SessionGrant // "session"; nil: none was asked for, or none given
 }
 
 // Type returns RSP_HELLO.

@@ -31,6 +31,12 @@ func (e *envelope) message(t abstract.MType) abstract.BaseMessage {
 		return e.unsupported()
 	case abstract.Gap:
 		return e.gap()
+	case abstract.ReqNode:
+		return e.nodeRequest()
+	case abstract.RspNode:
+		return e.nodeResponse()
+	case abstract.NodeEvent:
+		return e.nodeEvent()
 	}
 	return e.bare(t)
 }
@@ -161,22 +167,23 @@ func (e *envelope) serviceResponse() abstract.BaseMessage {
 }
 
 func (e *envelope) hello() abstract.BaseMessage {
-	var v [3][]byte
-	if !e.collect(v[:], "version", "agent", "max_frame") {
+	var v [4][]byte
+	if !e.collect(v[:], "version", "agent", "max_frame", "session") {
 		return nil
 	}
 	m := &Hello{
 		Version:  int(e.count(v[0], "version", math.MaxInt32)),
 		Agent:    e.optional(v[1], "agent", maxName),
 		MaxFrame: int(e.count(v[2], "max_frame", math.MaxInt32)),
+		Session:  e.sessionRequest(v[3]),
 	}
 	m.Header = e.head
 	return m
 }
 
 func (e *envelope) helloResponse() abstract.BaseMessage {
-	var v [8][]byte
-	if !e.collect(v[:], "rcode", "version", "agent", "max_frame", "ping_ms", "misses", "run", "message") {
+	var v [9][]byte
+	if !e.collect(v[:], "rcode", "version", "agent", "max_frame", "ping_ms", "misses", "run", "message", "session") {
 		return nil
 	}
 	m := &HelloResponse{
@@ -188,6 +195,7 @@ func (e *envelope) helloResponse() abstract.BaseMessage {
 		Misses:   int(e.count(v[5], "misses", math.MaxInt32)),
 		Run:      e.optional(v[6], "run", maxName),
 		Message:  e.optional(v[7], "message", maxWords),
+		Session:  e.sessionGrant(v[8]),
 	}
 	m.Header = e.head
 	return m
