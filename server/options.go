@@ -52,6 +52,7 @@ type config struct {
 	callsPerConn  int
 	subscriberCap int
 	store         abstract.Store
+	restartGrace  time.Duration
 	registry      abstract.Registrar
 	advertise     *abstract.Host
 }
@@ -178,6 +179,13 @@ func WithSubscriberQueue(bytes int) Option { return func(c *config) { c.subscrib
 // WithStore sets where a registry and topics keep their state; the default is a
 // store in memory. The server does not close it.
 func WithStore(s abstract.Store) Option { return func(c *config) { c.store = s } }
+
+// WithRestartGrace is for a registry that has its Store for itself: so long after
+// its start it forgets the providers that an earlier run has left in the Store and
+// that have not registered again, and tells those who asked that they are OFFLINE.
+// Until then they count as there. The default, 0, keeps them for ever, as several
+// registries on one Store need it.
+func WithRestartGrace(d time.Duration) Option { return func(c *config) { c.restartGrace = d } }
 
 // WithRegistry makes an RpcServer register its methods, under the address it
 // listens on or the one given with WithAdvertise. The server does not close it.

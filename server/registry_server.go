@@ -32,6 +32,7 @@ type RegistryServer struct {
 	pd    *registry.PDManager
 	told  []*conn // who has been queued a notice and is to be flushed
 	moved sync.Cond
+	later map[*time.Timer]struct{} // what is going to be done; nil after close
 }
 
 var _ abstract.BaseServer = (*RegistryServer)(nil)
@@ -52,7 +53,7 @@ func storeOf(cfg config) abstract.Store {
 }
 
 func newRegistryServer(ep *endpoint, store abstract.Store) *RegistryServer {
-	s := &RegistryServer{ep: ep, store: store, stop: func() {}}
+	s := &RegistryServer{ep: ep, store: store, stop: func() {}, later: make(map[*time.Timer]struct{})}
 	// Connections of two runs of a broker on one store must not be taken for each other.
 	s.pd = registry.NewPDManager(registry.Config{Broker: rand.Text()})
 	s.moved.L = &s.mu
@@ -74,17 +75,76 @@ func (s *RegistryServer) Serve() error { return s.ep.Serve() }
 func (s *RegistryServer) Shutdown(ctx context.Context) error { return s.ep.Shutdown(ctx) }
 
 func (s *RegistryServer) drain(context.Context) {}
-func (s *RegistryServer) close()                { s.stop() }
+
+func (s *RegistryServer) close() {
+	s.mu.Lock()
+	for timer := range s.later {
+		timer.Stop()
+	}
+	s.later = nil
+	s.mu.Unlock()
+	s.stop()
+}
+
+// after does something after a while, unless the server is closed before.
+func (s *RegistryServer) after(d time.Duration, fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.later == nil {
+		return
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(d, func() {
+		s.mu.Lock()
+		_, due := s.later[timer]
+		delete(s.later, timer)
+		s.mu.Unlock()
+		if due {
+			fn()
+		}
+	})
+	s.later[timer] = struct{}{}
+}
 
 // start takes what is in the store into the index.
 func (s *RegistryServer) start() error {
 	s.stop = s.store.Follow(registry.Prefix, s.apply)
+	if grace := s.ep.cfg.restartGrace; grace > 0 {
+		s.after(grace, s.sweep)
+	}
 	return load(s.store, registry.Prefix, func(kvs []abstract.KV, rev int64) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		_, ok := s.pd.Load(kvs, rev)
 		return ok
 	})
+}
+
+// sweep removes what an earlier run has left, until that has succeeded.
+func (s *RegistryServer) sweep() {
+	s.mu.Lock()
+	txns := s.pd.PlanAbandoned()
+	s.mu.Unlock()
+	if s.remove(txns) {
+		return
+	}
+	s.after(storeTimeout, s.sweep)
+}
+
+// remove runs transactions that remove providers, for nobody's connection, and
+// returns whether all of them succeeded.
+func (s *RegistryServer) remove(txns []abstract.Txn) bool {
+	for _, txn := range txns {
+		told, err := s.run(txn)
+		for _, c := range told {
+			c.Flush()
+		}
+		if err != nil {
+			s.ep.log.Error("providers that are gone not removed yet", "err", err)
+			return false
+		}
+	}
+	return true
 }
 
 // load reads what is below prefix until the reader takes it: it does not when the
@@ -136,7 +196,11 @@ func (s *RegistryServer) write(c *conn, m *message.ServiceRequest, plan func(*co
 	txn, err := plan(c, m)
 	s.mu.Unlock()
 	if err == nil {
-		err = s.run(c, txn)
+		var told []*conn
+		told, err = s.run(txn)
+		for _, other := range told {
+			c.touch(other)
+		}
 	}
 	if err != nil {
 		c.refuse(m, err)
@@ -145,11 +209,11 @@ func (s *RegistryServer) write(c *conn, m *message.ServiceRequest, plan func(*co
 	c.reply(&message.ServiceResponse{Header: message.ID(m.ID()), Op: m.Op})
 }
 
-// run runs a transaction, waits until the index has applied it, and leaves who
-// was told something in c's list of those to flush.
-func (s *RegistryServer) run(c *conn, txn abstract.Txn) error {
+// run runs a transaction, waits until the index has applied it, and returns who was
+// told something and is to be flushed.
+func (s *RegistryServer) run(txn abstract.Txn) (told []*conn, err error) {
 	if len(txn.Then) == 0 {
-		return nil
+		return nil, nil
 	}
 	ctx := &callContext{Context: context.Background(), deadline: time.Now().Add(storeTimeout)} // its timer is made when somebody waits
 	defer ctx.finish()
@@ -157,16 +221,29 @@ func (s *RegistryServer) run(c *conn, txn abstract.Txn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil && res.Changed {
-		for s.pd.Applied() < res.Revision {
-			s.moved.Wait()
+		err = await(ctx, &s.moved, func() bool { return s.pd.Applied() >= res.Revision })
+	}
+	told, s.told = s.told, nil
+	return told, err
+}
+
+// await waits, with the lock of moved held, until the index has what was written.
+func await(ctx context.Context, moved *sync.Cond, there func() bool) error {
+	if there() {
+		return nil // as a rule: the store in memory tells its followers at once
+	}
+	defer context.AfterFunc(ctx, func() {
+		moved.L.Lock()
+		defer moved.L.Unlock()
+		moved.Broadcast()
+	})()
+	for !there() {
+		if ctx.Err() != nil {
+			return &abstract.Error{Code: abstract.UnknownFate, Op: "write to the store", Message: "it is written, and the broker has not heard of it yet; ask again", Err: ctx.Err()}
 		}
+		moved.Wait()
 	}
-	for i, other := range s.told {
-		c.touch(other)
-		s.told[i] = nil
-	}
-	s.told = s.told[:0]
-	return err
+	return nil
 }
 
 // discover answers with the hosts of a method and makes the asker its
@@ -209,9 +286,23 @@ func (s *RegistryServer) lost(c *conn) {
 	s.pd.Forget(registry.ConnID(c.id))
 	txns := s.pd.PlanDisconnect(registry.ConnID(c.id))
 	s.mu.Unlock()
-	for _, txn := range txns {
-		if err := s.run(c, txn); err != nil {
-			s.ep.log.Error("providers of a lost connection not removed", "peer", c.name(), "err", err)
+	for i, txn := range txns {
+		told, err := s.run(txn)
+		for _, other := range told {
+			c.touch(other)
 		}
+		if err != nil {
+			s.ep.log.Error("providers of a lost connection not removed yet", "peer", c.name(), "err", err)
+			s.after(storeTimeout, func() { s.removeLater(txns[i:]) })
+			return
+		}
+	}
+}
+
+// removeLater is remove until it succeeds. Nobody registers again what these remove:
+// their keys name a connection that is gone.
+func (s *RegistryServer) removeLater(txns []abstract.Txn) {
+	if !s.remove(txns) {
+		s.after(storeTimeout, func() { s.removeLater(txns) })
 	}
 }

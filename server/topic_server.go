@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"trefoil/abstract"
 	"trefoil/business/dispatch"
@@ -106,18 +107,15 @@ func (s *TopicServer) change(plan func(string) (abstract.Txn, error), name strin
 	if err != nil || len(txn.Then) == 0 {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-	defer cancel()
+	ctx := &callContext{Context: context.Background(), deadline: time.Now().Add(storeTimeout)}
+	defer ctx.finish()
 	res, err := s.store.Txn(ctx, txn)
 	if err != nil || !res.Changed {
 		return err // nothing changed: somebody else has just done the same
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.topics.Applied() < res.Revision {
-		s.moved.Wait()
-	}
-	return nil
+	return await(ctx, &s.moved, func() bool { return s.topics.Applied() >= res.Revision })
 }
 
 // apply takes a change of the store into the index. It runs in revision order.

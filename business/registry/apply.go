@@ -143,14 +143,27 @@ func (m *PDManager) dropIfUnused(mt *method) {
 	}
 }
 
-// missing returns our providers that are not there, in an order that depends on
-// nothing else.
+// missing returns our providers that are not there.
 func (m *PDManager) missing(there map[entry]struct{}) []entry {
+	return m.entries(func(p *provider) bool {
+		_, ok := there[p.entry()]
+		return !ok
+	})
+}
+
+// abandoned returns the providers of other brokers.
+func (m *PDManager) abandoned() []entry {
+	return m.entries(func(p *provider) bool { return p.owner.broker != m.cfg.Broker })
+}
+
+// entries returns the providers that are wanted, in an order that depends on
+// nothing else.
+func (m *PDManager) entries(wanted func(*provider) bool) []entry {
 	var list []entry
 	for _, mt := range m.methods {
 		for _, o := range mt.offers {
 			for _, p := range o.providers {
-				if _, ok := there[p.entry()]; !ok {
+				if wanted(p) {
 					list = append(list, p.entry())
 				}
 			}

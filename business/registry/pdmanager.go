@@ -111,6 +111,21 @@ func (m *PDManager) PlanDisconnect(conn ConnID) []abstract.Txn {
 	return txns
 }
 
+// PlanAbandoned returns the transactions that remove the providers of other brokers:
+// for a broker that has its Store for itself, those are what a run before it has
+// left and nobody has taken up again. Otherwise as PlanDisconnect.
+func (m *PDManager) PlanAbandoned() []abstract.Txn {
+	var txns []abstract.Txn
+	for part := range slices.Chunk(m.abandoned(), maxOps) {
+		ops := make([]abstract.Op, len(part))
+		for i, e := range part {
+			ops[i] = abstract.Op{Key: e.key(), Delete: true}
+		}
+		txns = append(txns, abstract.Txn{Then: ops})
+	}
+	return txns
+}
+
 // Discover makes conn a discoverer of a method, which gets its notices from then
 // on, and returns its hosts, each once, in the order in which they came online:
 // one step, so that nothing is missed in between. The slice is shared and must

@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"trefoil/abstract"
+	"trefoil/concrete/etcdstore"
 	"trefoil/server"
 )
 
@@ -43,7 +47,16 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 			return usagef("--listen %q is no address; give it as host:port, or as unix:/path", s.listen)
 		}
 	}
-	srv := server.NewBroker(s.listen, server.WithRoles(roles...), server.WithLogger(a.logger(s)))
+	opts := []server.Option{server.WithRoles(roles...), server.WithLogger(a.logger(s))}
+	if s.data != "" {
+		store, err := a.openStore(ctx, s)
+		if err != nil {
+			return err
+		}
+		defer store.Close() // after the server
+		opts = append(opts, server.WithStore(store), server.WithRestartGrace(max(s.restartGrace, time.Millisecond)))
+	}
+	srv := server.NewBroker(s.listen, opts...)
 	if err := srv.Listen(); err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
@@ -57,6 +70,29 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 		return a.say(s, listening{Event: "listening", Addr: addr, Serve: names}, "listening on %s", addr)
 	})
 }
+
+// openStore opens the store of --data.
+func (a *app) openStore(ctx context.Context, s *settings) (abstract.Store, error) {
+	dir, err := filepath.Abs(filepath.Join(s.data, "store"))
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w; choose another directory with --data", err)
+	}
+	log := a.logger(s)
+	opening, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	store, err := etcdstore.Open(opening, etcdstore.Config{Dir: dir, Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("open the store in %s: %w", s.data, err)
+	}
+	log.Info("store opened", "data", s.data)
+	return store, nil
+}
+
+// openTimeout bounds the opening of a store. A large one takes some seconds.
+const openTimeout = time.Minute
 
 // dialable is an address as the other commands take it.
 func dialable(addr net.Addr) string {

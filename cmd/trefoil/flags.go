@@ -19,11 +19,13 @@ const defaultAddr = "127.0.0.1:7700"
 type settings struct {
 	broker, direct, listen, advertise string
 	serve, exec, mode, kind           string
+	data                              string
 	logLevel, logFormat               string
 	json, watch, idempotent           bool
 	stopOnEOF                         bool
 	count, parallel, maxOutput        int
 	timeout, drainTimeout             time.Duration
+	restartGrace                      time.Duration
 	bench                             benchSettings
 }
 
@@ -48,6 +50,8 @@ func flagTable(s *settings) []flagRow {
 		{commands: "provide demo-provider", name: "listen", to: &s.listen, def: "127.0.0.1:0", help: "listen for calls on `ADDR`, host:port; port 0 takes a free one"},
 		{commands: "provide", name: "advertise", to: &s.advertise, def: "", help: "register `HOST:PORT`, when callers cannot reach the address listened on"},
 		{commands: "broker", name: "serve", to: &s.serve, def: strings.Join(roleNames(), ","), help: "run these `ROLES`, separated by commas"},
+		{commands: "broker", name: "data", to: &s.data, def: "", help: "keep topics and registrations in the directory `DIR`, so that they survive the broker (default: in memory)"},
+		{commands: "broker", name: "restart-grace", to: &s.restartGrace, def: 10 * time.Second, help: "with --data: how long after its start the broker waits for providers that it knew before to come back"},
 		{commands: "provide", name: "exec", to: &s.exec, def: "", help: "the shell `CMD` that handles a request: parameters on its standard input, result on its standard output"},
 		{commands: "provide", name: "parallel", to: &s.parallel, def: 64, help: "run at most `N` commands at once; further requests wait"},
 		{commands: "provide", name: "max-output", to: &s.maxOutput, def: 4 << 20, help: "stop a command that writes more than this many `BYTES`"},
@@ -135,7 +139,7 @@ func (s *settings) check() error {
 		name  string
 		value int64
 	}{
-		{"timeout", int64(s.timeout)}, {"drain-timeout", int64(s.drainTimeout)},
+		{"timeout", int64(s.timeout)}, {"drain-timeout", int64(s.drainTimeout)}, {"restart-grace", int64(s.restartGrace)},
 		{"count", int64(s.count)}, {"parallel", int64(s.parallel)}, {"max-output", int64(s.maxOutput)},
 	} {
 		if n.value < 0 {
