@@ -2,6 +2,7 @@ package server
 
 import (
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,8 @@ const (
 	watchIdle  = 100              // so many looks without a turn end it until there is one
 	stuckAgain = 6                // within so many looks a second stuck handler shows that a method is slow
 
+	maxStuck = 1024 // methods that are remembered for that; names come from peers
+
 	slowCall  = 200 * time.Microsecond // a call on a worker that takes longer is slow
 	fastCalls = 256                    // so many in a row that are not make a method fast again
 )
@@ -21,7 +24,7 @@ const (
 type watchdog struct {
 	mu      sync.Mutex
 	turns   []*turn
-	stuck   map[string]*stuckMethod // methods whose handlers have held up a turn; as many as are served
+	stuck   map[string]*stuckMethod // methods whose handlers have held up a turn
 	looks   int                     // so far
 	running bool
 	ended   sync.WaitGroup
@@ -124,6 +127,10 @@ func (w *watchdog) passed(method string) {
 		if w.stuck == nil {
 			w.stuck = make(map[string]*stuckMethod)
 		}
+		if len(w.stuck) >= maxStuck {
+			maps.DeleteFunc(w.stuck, func(_ string, m *stuckMethod) bool { return m.running == 0 })
+		}
+		method = strings.Clone(method) // it lies in a received frame
 		m = &stuckMethod{look: w.looks - stuckAgain}
 		w.stuck[method] = m
 	}
@@ -136,6 +143,7 @@ func (w *watchdog) passed(method string) {
 
 // mark makes a method run on workers.
 func (w *watchdog) mark(method string) {
+	method = strings.Clone(method)
 	w.marked.Lock()
 	defer w.marked.Unlock()
 	next := map[string]*slowMethod{method: new(slowMethod)}

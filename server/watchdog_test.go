@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -29,4 +30,17 @@ func TestMethodIsSlowAfterASecondStuckHandler(t *testing.T) {
 			assert.Nil(t, w.slowMethod("other"))
 		})
 	}
+}
+
+// TestStrangeMethodsAreNotRememberedForEver: their names come from peers.
+func TestStrangeMethodsAreNotRememberedForEver(t *testing.T) {
+	w := new(watchdog)
+	for i := range 3 * maxStuck {
+		w.looks += 2 * stuckAgain
+		name := strconv.Itoa(i)
+		w.passed(name)
+		w.returned(name)
+	}
+	assert.LessOrEqual(t, len(w.stuck), maxStuck)
+	assert.Nil(t, w.slow.Load())
 }
