@@ -18,7 +18,7 @@ func (d deadlines) Swap(i, j int) {
 
 // Push is for package heap.
 func (d *deadlines) Push(x any) {
-	e := x.(*entry) //nolint:errcheck // nothing else is pushed
+	e := x.(*entry) // nothing else is pushed
 	e.index = len(*d)
 	*d = append(*d, e)
 }

@@ -129,7 +129,7 @@ func TestFullQuotaIsToldAndCanBeHealed(t *testing.T) {
 	s = open(t, cfg)
 	put(t, s, "/small", "v")
 	caughtUp(t, s)
-	assert.True(t, list(t, s, "") == "/small=v")
+	assert.Equal(t, "/small=v", list(t, s, ""))
 }
 
 // TestHistoryOfAMemberIsCut writes enough for a compaction.

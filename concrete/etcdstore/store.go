@@ -251,12 +251,12 @@ func (s *Store) Close() error {
 
 // stop makes the Store unusable and wakes who waits. It says whether it was closed by this.
 func (s *Store) stop(why error) bool {
-	if s.broken == errClosed {
+	if errors.Is(s.broken, errClosed) {
 		return false
 	}
 	s.broken = why
 	s.wake()
-	return why == errClosed
+	return errors.Is(why, errClosed)
 }
 
 // wake lets those go on who wait for the watch.

@@ -81,5 +81,6 @@ func TestOwnStallEndsNoLease(t *testing.T) {
 }
 
 func TestStoresHaveTheirOwnEpochs(t *testing.T) {
-	assert.NotEqual(t, New().Epoch(), New().Epoch())
+	one, other := New(), New()
+	assert.NotEqual(t, one.Epoch(), other.Epoch())
 }

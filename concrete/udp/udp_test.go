@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -155,10 +156,11 @@ func TestSendingToNobodyDoesNotBlock(t *testing.T) {
 		_ = s.Send([]byte("x")) // refused or not, as the kernel has heard
 	}
 	again, got := make(chan struct{}), make(chan string, 20)
-	l = listen(t, udp.Config{Addr: l.Addr().String(), Handler: func(d []byte, _ netip.AddrPort) { got <- string(d) }})
+	listen(t, udp.Config{Addr: l.Addr().String(), Handler: func(d []byte, _ netip.AddrPort) { got <- string(d) }})
 	go func() {
 		defer close(again)
-		for s.Send([]byte("y")) != nil { // an old refusal may come first
+		for err := s.Send([]byte("y")); err != nil; err = s.Send([]byte("y")) { // an old refusal may come first
+			runtime.Gosched()
 		}
 	}()
 	<-again
