@@ -67,10 +67,9 @@ func (c *call) start(ctx context.Context) {
 		c.finish(Reply{}, &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Message: "the context was over before the call", Sent: abstract.SentNo, Err: ctx.Err()})
 		return
 	}
-	c.req.TimeoutMs = budget(c.deadline.Sub(c.begun))
 	if s, instance, ok := c.client.target.ready(c); ok {
 		c.direct = true
-		c.launch(s, instance)
+		c.launch(s, instance, budget(c.deadline.Sub(c.begun)))
 		return
 	}
 	c.try()
@@ -96,10 +95,18 @@ func (c *call) watch(ctx context.Context) {
 // try looks for a session for the next attempt.
 func (c *call) try() {
 	forget := c.client.target.route(c, c.routed)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended || c.pending != nil || forget == nil {
+	if forget == nil {
 		return // it has been routed already
+	}
+	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		forget() // nobody else will
+		return
+	}
+	defer c.mu.Unlock()
+	if c.pending != nil {
+		return // the same
 	}
 	c.forget = forget
 	if c.timer == nil {
@@ -110,8 +117,7 @@ func (c *call) try() {
 // routed takes a session, or the reason why there is none.
 func (c *call) routed(s *session, instance string, err error) {
 	if err == nil {
-		c.req.TimeoutMs = budget(time.Until(c.deadline))
-		c.launch(s, instance)
+		c.launch(s, instance, budget(time.Until(c.deadline)))
 		return
 	}
 	e := asError(err)
@@ -123,8 +129,9 @@ func (c *call) routed(s *session, instance string, err error) {
 	c.finish(Reply{}, e)
 }
 
-// launch sends the request on a session.
-func (c *call) launch(s *session, instance string) {
+// launch sends the request on a session. Attempts after the first have a request of
+// their own: the first may still be on its way out of here.
+func (c *call) launch(s *session, instance string, timeoutMs int64) {
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
@@ -132,9 +139,9 @@ func (c *call) launch(s *session, instance string) {
 	}
 	c.attempts++
 	c.instance = instance
-	p := &c.first
+	p, req := &c.first, &c.req
 	if c.attempts > 1 {
-		p = new(requestor.Pending)
+		p, req = new(requestor.Pending), &message.RpcRequest{Method: c.req.Method, Parameters: c.req.Parameters}
 	}
 	c.forget, c.session, c.pending = nil, s, p
 	c.mu.Unlock()
@@ -142,8 +149,8 @@ func (c *call) launch(s *session, instance string) {
 	if !s.store(p, c.deadline, abstract.RspRPC, c) {
 		return
 	}
-	c.req.Header = message.ID(p.ID())
-	s.post(&c.req, p)
+	req.Header, req.TimeoutMs = message.ID(p.ID()), timeoutMs
+	s.post(req, p)
 	c.mu.Lock()
 	gaveUp := c.gaveUp
 	c.mu.Unlock()

@@ -94,7 +94,13 @@ func (c *Conn) open(ctx context.Context) (*session, error) {
 			return nil, err
 		}
 	}
-	return s, c.up(s)
+	if err := c.up(s); err != nil {
+		return s, err
+	}
+	if err := c.registrations.settle(ctx, s); err != nil {
+		c.cfg.logger.Debug("what was unregistered meanwhile is not undone", "peer", c.addr, "err", err) // the session has ended
+	}
+	return s, nil
 }
 
 // up makes a session the current one.
@@ -105,6 +111,11 @@ func (c *Conn) up(s *session) error {
 		c.mu.Unlock()
 		return abstract.Errorf(abstract.Disconnected, "%s closed the connection at once", c.addr)
 	default:
+	}
+	if c.waiting == nil { // closed meanwhile
+		c.mu.Unlock()
+		s.Close(nil)
+		return c.closedError()
 	}
 	c.current.Store(s)
 	c.problem = nil
@@ -314,9 +325,26 @@ func (c *Conn) ask(ctx context.Context, op string, r request) (abstract.BaseMess
 		if late || e.Code != abstract.Disconnected || c.ctx.Err() != nil || (e.Sent != abstract.SentNo && !r.harmless) {
 			return nil, decorate(e, op, attempt, c.addr)
 		}
-		<-s.Done() // the session fails calls before it is replaced
+		if !c.outlived(ctx, deadline, s) { // the session fails calls before it is replaced
+			return nil, decorate(e, op, attempt, c.addr)
+		}
 		s = nil
 	}
+}
+
+// outlived waits for the end of a session, and returns false when it does not come
+// in time.
+func (c *Conn) outlived(ctx context.Context, deadline time.Time, s *session) bool {
+	late := time.NewTimer(time.Until(deadline))
+	defer late.Stop()
+	select {
+	case <-s.gone:
+		return true
+	case <-late.C:
+	case <-ctx.Done():
+	case <-c.ctx.Done():
+	}
+	return false
 }
 
 // sessionBefore is session with a deadline.

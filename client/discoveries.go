@@ -149,12 +149,21 @@ func (d *discoveries) askSoon(m *followed) {
 			case err == nil:
 				d.answered(m, rsp.(*message.ServiceResponse))
 			case abstract.CodeOf(err) == abstract.Disconnected:
-				d.askSoon(m) // on the next session
+				go d.askNext(m, s) // not here: the session may still be the current one
 			default:
 				d.askLater(m)
 			}
 		})
 	})
+}
+
+// askNext is askSoon when a session that is ending has ended.
+func (d *discoveries) askNext(m *followed, s *session) {
+	select {
+	case <-s.gone:
+		d.askSoon(m)
+	case <-d.conn.ctx.Done():
+	}
 }
 
 func (d *discoveries) askLater(m *followed) {

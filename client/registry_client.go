@@ -49,6 +49,7 @@ type registrations struct {
 	conn     *Conn
 	mu       sync.Mutex
 	wants    map[abstract.Provider]struct{}
+	stands   []abstract.Provider        // what the session that is being made has been told
 	retrying map[abstract.Provider]bool // those that the broker has refused after a reconnect
 }
 
@@ -133,7 +134,20 @@ func (r *registrations) restore(ctx context.Context, s *session) error {
 	if err := s.askAll(ctx, requests); err != nil {
 		return err
 	}
-	return s.askAll(ctx, r.takenBack(wants))
+	r.mu.Lock()
+	r.stands = wants
+	r.mu.Unlock()
+	return nil
+}
+
+// settle undoes what was unregistered while it was being restored on s, which is the
+// current session by now: who unregisters from here on tells it.
+func (r *registrations) settle(ctx context.Context, s *session) error {
+	r.mu.Lock()
+	restored := r.stands
+	r.stands = nil
+	r.mu.Unlock()
+	return s.askAll(ctx, r.takenBack(restored))
 }
 
 // takenBack are the requests that undo what was unregistered while it was being
@@ -186,6 +200,9 @@ func (r *registrations) retry(p abstract.Provider) {
 		}
 		m, err := r.conn.ask(r.conn.ctx, "register "+p.Method, serviceRequest(abstract.ServiceRegister, p))
 		if err == nil && m.(*message.ServiceResponse).Code == abstract.OK {
+			for _, undo := range r.takenBack([]abstract.Provider{p}) { // unregistered while we waited
+				_, _ = r.conn.ask(r.conn.ctx, "unregister "+p.Method, undo) // else it ends with the connection
+			}
 			return
 		}
 	}

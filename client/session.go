@@ -516,7 +516,8 @@ func (s *session) leaveWhenIdle(ctx context.Context) {
 		select {
 		case <-s.Done():
 			return
-		case <-ctx.Done():
+		case <-ctx.Done(): // nobody else knows this session any more
+			s.Close(&abstract.Error{Code: abstract.Disconnected, Message: "the client was closed by its owner"})
 			return
 		case <-ticker.C:
 		}

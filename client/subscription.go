@@ -35,7 +35,8 @@ func newSubscription(c *Conn, topic string) *Subscription {
 // Topic is the topic's name.
 func (s *Subscription) Topic() string { return s.topic }
 
-// Cancel ends the subscription: no call of its callback begins any more. When it
+// Cancel ends the subscription: no call of its callback begins any more, but for
+// one that was just about to when Cancel was called. When it
 // was this Conn's last one to the topic, the broker is told. It may be called
 // from the callback.
 func (s *Subscription) Cancel(ctx context.Context) error {

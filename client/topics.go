@@ -122,6 +122,10 @@ func (t *topics) remove(ctx context.Context, topic string) error {
 // broker knows, so that the first message finds it.
 func (t *topics) subscribe(ctx context.Context, sub *Subscription) error {
 	t.mu.Lock()
+	if t.subscribed == nil { // after Close
+		t.mu.Unlock()
+		return t.conn.closedError()
+	}
 	if t.subscribed[sub.topic] == nil {
 		t.subscribed[sub.topic] = make(map[*Subscription]struct{})
 	}

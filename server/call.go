@@ -23,13 +23,13 @@ func (s *RpcServer) onRpcRequest(c *conn, req *message.RpcRequest) {
 		s.exit()
 		return
 	}
-	if c.calls.Add(1) > int64(s.ep.cfg.callsPerConn) {
-		c.calls.Add(-1)
-		s.exit()
-		c.refuse(req, abstract.Errorf(abstract.Overloaded, "more than %d calls of this connection are under way; wait for some to end", s.ep.cfg.callsPerConn))
+	call := &call{srv: s, conn: c, req: req, slow: slow}
+	under, waiting := c.calls.Add(1), c.callBytes.Add(call.size())
+	if under > int64(s.ep.cfg.callsPerConn) || under > 1 && waiting > int64(s.ep.cfg.maxInbound) {
+		call.end()
+		c.refuse(req, abstract.Errorf(abstract.Overloaded, "more than %d calls, or %d bytes of them, of this connection are under way; wait for some to end", s.ep.cfg.callsPerConn, s.ep.cfg.maxInbound))
 		return
 	}
-	call := &call{srv: s, conn: c, req: req, slow: slow}
 	if req.TimeoutMs > 0 {
 		call.ctx.deadline = c.turn.now.Add(time.Duration(req.TimeoutMs) * time.Millisecond)
 	}
@@ -72,8 +72,12 @@ func (c *call) run() {
 // answers is memory for the results of calls on workers.
 var answers = sync.Pool{New: func() any { return new(router.Answer) }}
 
+// size is what the request takes while it waits.
+func (c *call) size() int64 { return int64(len(c.req.Frame())) }
+
 func (c *call) end() {
 	c.ctx.finish()
+	c.conn.callBytes.Add(-c.size())
 	c.conn.calls.Add(-1)
 	c.srv.exit()
 }

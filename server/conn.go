@@ -26,8 +26,9 @@ type conn struct {
 	judge    *peer.Peer
 	received uint64 // when the last tick looked
 
-	calls atomic.Int64 // running or waiting handlers
-	dirty atomic.Bool  // somebody has queued for us and is going to flush
+	calls     atomic.Int64 // running or waiting handlers
+	callBytes atomic.Int64 // of their requests
+	dirty     atomic.Bool  // somebody has queued for us and is going to flush
 
 	// Both belong to the goroutine whose turn it is.
 	turn    *turn
@@ -53,9 +54,9 @@ func (c *conn) OnMessages(batch []abstract.BaseMessage) {
 	t.free()
 }
 
-// receive judges one message and handles it. It returns false when the connection
-// is being closed.
-func (c *conn) receive(m abstract.BaseMessage, now time.Time) bool {
+// receive judges one message and handles it, if it is to be. open is false when the
+// connection is being closed.
+func (c *conn) receive(m abstract.BaseMessage, now time.Time) (delivered, open bool) {
 	c.mu.Lock()
 	v := c.judge.Receive(m, now)
 	c.mu.Unlock()
@@ -70,13 +71,13 @@ func (c *conn) receive(m abstract.BaseMessage, now time.Time) bool {
 	}
 	switch {
 	case v.Close == nil:
-		return true
+		return v.Deliver, true
 	case v.Leaving:
 		c.finish(v.Close)
 	default:
 		c.leave(v.Close)
 	}
-	return false
+	return v.Deliver, false
 }
 
 // handle dispatches a message, or says what is wrong with it.
@@ -171,21 +172,41 @@ func (c *conn) encode(m abstract.BaseMessage) (abstract.Frame, error) {
 	if err == nil {
 		err = c.judge.CheckSize(len(b))
 	}
-	if err != nil && m.Type() == abstract.RspRPC {
-		short := &message.RpcResponse{Header: message.ID(m.ID()), Code: abstract.CodeOf(err), Message: publicText(err)}
-		if e, ok := asError(err); ok {
+	if err != nil {
+		if short := c.shorter(m, err); short != nil {
+			b, err = c.ep.protocol.Append(nil, c.judge.Shape(short))
+		}
+	}
+	if err != nil {
+		c.ep.log.Debug("message not sent", "peer", c.name(), "id", m.ID(), "err", err)
+		return abstract.Frame{}, err
+	}
+	return abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Free: lv.Recycle}, nil
+}
+
+// shorter is what answers a request when m, which should have, is too large for the
+// peer; nil when m is no answer.
+func (c *conn) shorter(m abstract.BaseMessage, why error) abstract.BaseMessage {
+	head := message.ID(m.ID())
+	switch m := m.(type) {
+	case *message.RpcResponse:
+		short := &message.RpcResponse{Header: head, Code: abstract.CodeOf(why), Message: publicText(why)}
+		if e, ok := asError(why); ok {
 			short.Details = e.Details
 		}
 		if !c.modern() {
 			short.Code = abstract.Internal // the caller's parameters are not to blame
 		}
-		b, err = c.ep.protocol.Append(nil, c.judge.Shape(short))
+		return short
+	case *message.ServiceResponse:
+		if m.Code != abstract.OK {
+			return &message.ServiceResponse{Header: head, Op: m.Op, Code: m.Code}
+		}
+		return &message.ServiceResponse{Header: head, Op: m.Op, Code: abstract.CodeOf(why)}
+	case *message.TopicResponse:
+		return &message.TopicResponse{Header: head, Code: m.Code}
 	}
-	if err != nil {
-		c.ep.log.Error("message not sent", "peer", c.name(), "id", m.ID(), "err", err)
-		return abstract.Frame{}, err
-	}
-	return abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Free: lv.Recycle}, nil
+	return nil
 }
 
 // room is about how long the frame of m will be.

@@ -134,7 +134,15 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 	}
 	err := ep.listener.Shutdown(ctx)
 	ep.watcher.Wait()
-	ep.watchdog.ended.Wait()
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		ep.watchdog.ended.Wait()
+	}()
+	select {
+	case <-looked:
+	case <-ctx.Done(): // something holds a turn up
+	}
 	ep.closed.Do(func() {
 		for _, p := range ep.parts {
 			p.close()

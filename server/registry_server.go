@@ -31,6 +31,7 @@ type RegistryServer struct {
 	mu    sync.Mutex
 	pd    *registry.PDManager
 	told  []*conn // who has been queued a notice and is to be flushed
+	runs  int     // transactions under way; who ends one flushes
 	moved sync.Cond
 	later map[*time.Timer]struct{} // what is going to be done; nil after close
 }
@@ -136,9 +137,7 @@ func (s *RegistryServer) sweep() {
 func (s *RegistryServer) remove(txns []abstract.Txn) bool {
 	for _, txn := range txns {
 		told, err := s.run(txn)
-		for _, c := range told {
-			c.Flush()
-		}
+		flushAll(told)
 		if err != nil {
 			s.ep.log.Error("providers that are gone not removed yet", "err", err)
 			return false
@@ -217,9 +216,13 @@ func (s *RegistryServer) run(txn abstract.Txn) (told []*conn, err error) {
 	}
 	ctx := &callContext{Context: context.Background(), deadline: time.Now().Add(storeTimeout)} // its timer is made when somebody waits
 	defer ctx.finish()
+	s.mu.Lock()
+	s.runs++
+	s.mu.Unlock()
 	res, err := s.store.Txn(ctx, txn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.runs--
 	if err == nil && res.Changed {
 		err = await(ctx, &s.moved, func() bool { return s.pd.Applied() >= res.Revision })
 	}
@@ -277,7 +280,17 @@ func (s *RegistryServer) apply(change abstract.Change) {
 		c.reply(&message.ServiceRequest{Header: message.ID(s.ep.newID()), Op: op, Method: n.Method, Host: &host, Instance: n.Instance, Hello: n.Hello})
 		s.told = append(s.told, c)
 	}
+	if s.runs == 0 && len(s.told) > 0 { // another broker's doing, or a transaction that was given up
+		go flushAll(s.told)
+		s.told = nil
+	}
 	s.moved.Broadcast()
+}
+
+func flushAll(conns []*conn) {
+	for _, c := range conns {
+		c.Flush()
+	}
 }
 
 // lost takes a connection's providers out of the store and forgets it as a discoverer.

@@ -18,6 +18,9 @@ import (
 const (
 	pushBytes = 64 << 10
 	pushShare = 16
+	// keptWhole is how long a push must be to wait in the memory it came in: a
+	// shorter one would keep all that came beside it, 64 KiB as a rule.
+	keptWhole = 32 << 10
 )
 
 // subscriber is the Lane of a Subscription, and what else pushing needs to know.
@@ -135,7 +138,7 @@ func (f *form) join(limit int) {
 			f.longest = max(f.longest, len(single[n]))
 		}
 		together := single[0]
-		if n > 1 {
+		if n > 1 || len(together) < keptWhole {
 			together = bytes.Join(single[:n], nil)
 		}
 		f.frames = append(f.frames, abstract.Frame{Class: abstract.ClassTopic, Count: n, Bytes: together})
@@ -199,7 +202,7 @@ func (c *conn) answerTopics(run []abstract.BaseMessage, outcome error) {
 			err = c.judge.CheckSize(len(next) - len(out))
 		}
 		if err != nil {
-			c.ep.log.Error("message not sent", "peer", c.name(), "id", m.ID(), "err", err)
+			c.reply(&rsp) // without its text
 			continue
 		}
 		if out = next; count == 0 {

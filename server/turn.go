@@ -81,14 +81,17 @@ func (t *turn) run() bool {
 		t.next++
 		if trusted && m.Type().Legacy() {
 			t.conn.handle(m)
-		} else if !t.conn.receive(m, t.now) {
-			break // it is being closed
+		} else {
+			delivered, open := t.conn.receive(m, t.now)
+			if !open {
+				break // it is being closed
+			}
+			trusted = delivered && m.Type().Legacy()
 		}
 		if t.state.Load() == turnPassed {
 			t.conn.ep.watchdog.returned(t.method)
 			return false
 		}
-		trusted = m.Type().Legacy()
 	}
 	return true
 }
