@@ -77,7 +77,7 @@ var layers = []layer{
 		packages: []string{"server"},
 		may: []string{
 			"abstract", "business/*", "client", "concrete/memstore",
-			"concrete/tcp", "concrete/stdnet", "concrete/mem", "concrete/lv", "concrete/message", "concrete/workers",
+			"concrete/tcp", "concrete/stdnet", "concrete/mem", "concrete/lv", "concrete/message", "concrete/workers", "concrete/udp",
 		},
 		tests: []string{"concrete/*", "abstract/*test"},
 	},

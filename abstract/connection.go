@@ -98,7 +98,10 @@ func (m *Mark) Withdraw() bool {
 // concurrent use.
 type Lane interface {
 	// Queue appends f, or drops by the policy. Like BaseConnection.Queue it
-	// does not write. The error is Disconnected when the connection is gone.
+	// does not write. The error is Disconnected when the connection is gone, and
+	// Overloaded when DropOldest finds no room for f even in an empty lane, as the
+	// other lanes of the connection take all there is: the notice of Gap then
+	// waits until something else is queued here.
 	Queue(f Frame) error
 	// Close drops what waits and frees the lane.
 	Close()

@@ -35,6 +35,8 @@ type Store interface {
 	// Sync returns once Range and all followers have what anybody had been
 	// acknowledged before the call, and the revision up to which that is.
 	Sync(ctx context.Context) (int64, error)
+	// Instant says that Txn and Sync wait for no disk, network or other process.
+	Instant() bool
 	// Epoch names the history in which revisions count: a revision read under
 	// another epoch means nothing. It never changes while a Store is open.
 	Epoch() string
@@ -87,8 +89,8 @@ type Compare struct {
 	Target CompareTarget
 	Rev    int64  // for CompareCreate and CompareMod; 0 means that the key is not there
 	Value  []byte // for CompareValue
-	// Prefix turns the comparison into "no key begins with Key". It goes with
-	// CompareCreate and Rev 0 only.
+	// Prefix turns the comparison into "no key that begins with Key was made after
+	// revision Rev"; with Rev 0: no key begins with it. It goes with CompareCreate.
 	Prefix bool
 }
 

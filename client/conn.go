@@ -29,6 +29,8 @@ type Conn struct {
 	topics        topics
 	registrations registrations
 	discoveries   discoveries
+	watches       watches
+	tenure        tenure
 
 	current atomic.Pointer[session] // nil while it is down; changed with mu held
 
@@ -70,6 +72,8 @@ func newConn(addr string, cfg config) *Conn {
 	c.registrations.init(c)
 	c.discoveries.init(c)
 	c.topics.init(c)
+	c.watches.init(c)
+	c.tenure.init(c)
 	return c
 }
 
@@ -88,7 +92,8 @@ func (c *Conn) open(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, k := range []keeper{&c.topics, &c.registrations, &c.discoveries} {
+	c.tenure.met(s)
+	for _, k := range []keeper{&c.topics, &c.registrations, &c.discoveries, &c.watches} {
 		if err := k.restore(ctx, s); err != nil {
 			s.Close(err)
 			return nil, err
@@ -232,6 +237,7 @@ func (c *Conn) Close() error {
 	c.ended.Wait()
 	c.topics.close()
 	c.discoveries.close()
+	c.watches.close()
 	c.events.close()
 	return nil
 }

@@ -41,6 +41,8 @@ type config struct {
 	onConnected    []func()
 	onDisconnected []func(error)
 	onProblem      []func(error)
+
+	onSessionExpired []func(id string)
 }
 
 func defaults() config {
@@ -154,6 +156,14 @@ func OnConnected(fn func()) Option {
 // reason. The Conn's own Close is no loss.
 func OnDisconnected(fn func(error)) Option {
 	return func(c *config) { c.onDisconnected = append(c.onDisconnected, fn) }
+}
+
+// OnSessionExpired adds a callback for the loss of a Conn's session: the broker has
+// heard nothing for too long, or has restarted without keeping it. The nodes that
+// were bound to it are gone; the Conn has a new session already. It is not called
+// by Close.
+func OnSessionExpired(fn func(id string)) Option {
+	return func(c *config) { c.onSessionExpired = append(c.onSessionExpired, fn) }
 }
 
 // OnProblem adds a callback for what could not be restored after a reconnect

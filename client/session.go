@@ -37,6 +37,9 @@ type wire struct {
 	// pushes, unless nil, takes the pushes that a batch begins with, and returns
 	// how many these are.
 	pushes func(batch []abstract.BaseMessage) int
+	// asks, unless nil, is what our HELLO asks the server for: a session that
+	// outlives connections.
+	asks func() *message.SessionRequest
 }
 
 func newWire(cfg *config) *wire {
@@ -67,8 +70,10 @@ type session struct {
 	batch    []abstract.BaseMessage
 
 	leaving  atomic.Pointer[error] // why, when the peer has said goodbye: nothing new is sent then
+	taken    atomic.Bool           // its goodbye was answered
 	met      chan struct{}         // closed when HELLO is answered
 	gone     chan struct{}         // closed when every call has ended and onLost has been called
+	granted  *message.SessionGrant // what the server gave us of a session, if it did; set before met is closed
 	run      string                // which run of the server this is, if it says so; set before met is closed
 	metOnce  sync.Once
 	flushing atomic.Bool   // a caller is about to flush
@@ -144,6 +149,9 @@ func (s *session) greet(ctx context.Context) error {
 	s.mu.Lock()
 	hello := s.judge.Hello("hello")
 	s.mu.Unlock()
+	if m, ok := hello.(*message.Hello); ok && s.asks != nil {
+		m.Session = s.asks()
+	}
 	if err := s.Send(hello); err != nil {
 		return err
 	}
@@ -193,7 +201,7 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 		switch {
 		case v.Met:
 			if hello, ok := m.(*message.HelloResponse); ok {
-				s.run = hello.Run
+				s.run, s.granted = hello.Run, hello.Session
 			}
 			s.metOnce.Do(func() { close(s.met) })
 		case v.Reply != nil:
@@ -216,6 +224,7 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 		}
 	}
 	s.batch = s.handle(rest)
+	s.takeLeave()
 }
 
 // leaveSoon ends the session when the peer has said goodbye: nothing new is sent,
@@ -223,6 +232,15 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 func (s *session) leaveSoon(why error) {
 	s.leaving.Store(&why)
 	time.AfterFunc(s.cfg.timeout, func() { s.Close(why) })
+}
+
+// takeLeave answers the peer's goodbye once every request is answered: then it knows
+// that nothing more is on its way, and closes. Who begins a request counts it first
+// and looks for a goodbye then, so none can slip in between.
+func (s *session) takeLeave() {
+	if s.leaving.Load() != nil && s.requests.Len() == 0 && s.taken.CompareAndSwap(false, true) {
+		s.answer(&message.Goodbye{Header: message.ID("bye"), Code: abstract.Draining, Reason: "as you do"})
+	}
 }
 
 // complete ends the call that m answers. A notice that came before it is handled
@@ -309,6 +327,7 @@ func (s *session) watch() {
 		// Publish how long we are going to sleep before looking at the
 		// deadlines: whoever adds an earlier one from here on wakes us.
 		s.wakeAt.Store(int64(now.Add(pause).Sub(s.start)))
+		s.takeLeave() // the last call may have ended without an answer
 		if next := s.requests.Expire(now); !next.IsZero() && next.Sub(now) < pause {
 			pause = max(next.Sub(now), time.Millisecond)
 			s.wakeAt.Store(int64(now.Add(pause).Sub(s.start)))
@@ -354,11 +373,15 @@ func (s *session) begin(deadline time.Time, want abstract.MType, build func(id s
 // has ended already.
 func (s *session) store(p *requestor.Pending, deadline time.Time, want abstract.MType, done requestor.Waiter) bool {
 	if s.leaving.Load() != nil {
-		done.Ended(nil, &abstract.Error{Code: abstract.Disconnected, Message: s.name() + " is about to close the connection", Sent: abstract.SentNo})
+		done.Ended(nil, s.leavingError())
 		return false
 	}
 	if err := s.requests.Put(p, deadline, want, done); err != nil {
 		done.Ended(nil, err)
+		return false
+	}
+	if s.leaving.Load() != nil { // see takeLeave
+		s.requests.Fail(p, s.leavingError())
 		return false
 	}
 	if int64(deadline.Sub(s.start)) < s.wakeAt.Load() {
@@ -368,6 +391,10 @@ func (s *session) store(p *requestor.Pending, deadline time.Time, want abstract.
 		}
 	}
 	return true
+}
+
+func (s *session) leavingError() error {
+	return &abstract.Error{Code: abstract.Disconnected, Message: s.name() + " is about to close the connection", Sent: abstract.SentNo}
 }
 
 // post queues the request of a pending call and writes it; what goes wrong ends

@@ -29,13 +29,6 @@ type topics struct {
 	delivering sync.WaitGroup
 }
 
-// gate lets one change of a topic's subscription be on its way at a time, so that
-// a cancel cannot overtake the subscribe that came after it.
-type gate struct {
-	free  chan struct{} // holds an element while nobody is inside
-	users int
-}
-
 func (t *topics) init(c *Conn) {
 	t.conn = c
 	t.created, t.subscribed = make(map[string]struct{}), make(map[string]map[*Subscription]struct{})
@@ -51,8 +44,7 @@ func (t *topics) enter(ctx context.Context, topic string) (leave func(), err err
 	t.mu.Lock()
 	g := t.gates[topic]
 	if g == nil {
-		g = &gate{free: make(chan struct{}, 1)}
-		g.free <- struct{}{}
+		g = newGate()
 		t.gates[topic] = g
 	}
 	g.users++
@@ -64,13 +56,11 @@ func (t *topics) enter(ctx context.Context, topic string) (leave func(), err err
 			delete(t.gates, topic)
 		}
 	}
-	select {
-	case <-g.free:
-		return func() { g.free <- struct{}{}; done() }, nil
-	case <-ctx.Done():
+	if err := g.enter(ctx); err != nil {
 		done()
-		return nil, &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: "subscribe " + topic, Message: "another change of the subscription is still on its way", Sent: abstract.SentNo, Err: ctx.Err()}
+		return nil, &abstract.Error{Code: abstract.CodeOf(err), Op: "subscribe " + topic, Message: "another change of the subscription is still on its way", Sent: abstract.SentNo, Err: err}
 	}
+	return func() { g.leave(); done() }, nil
 }
 
 // wanted says whether somebody here is subscribed to a topic.

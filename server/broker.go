@@ -8,8 +8,8 @@ import (
 	"trefoil/abstract"
 )
 
-// Broker runs RpcServer, RegistryServer and TopicServer, or those of them that
-// WithRoles names, on one port: what most installations want. All methods are
+// Broker runs RpcServer, RegistryServer, TopicServer and NodeServer, or those of
+// them that WithRoles names, on one port: what most installations want. All methods are
 // safe for concurrent use.
 type Broker struct {
 	ep       *endpoint
@@ -34,6 +34,9 @@ func NewBroker(addr string, opts ...Option) *Broker {
 	}
 	if slices.Contains(cfg.roles, RoleTopic) {
 		b.topics = newTopicServer(ep, store)
+	}
+	if slices.Contains(cfg.roles, RoleNode) {
+		newNodeServer(ep, store)
 	}
 	return b
 }

@@ -12,14 +12,15 @@ import (
 
 // onRpcRequest runs a call inside the connection's turn, or, when its method has
 // held up a turn before, on the workers: a slow handler delays nobody else.
-func (s *RpcServer) onRpcRequest(c *conn, req *message.RpcRequest) {
+func (s *RpcServer) onRpcRequest(t *turn, req *message.RpcRequest) {
+	c := t.conn
 	if !s.enter() {
 		c.refuse(req, abstract.Errorf(abstract.Draining, "the server is shutting down; call another provider"))
 		return
 	}
 	slow := s.ep.watchdog.slowMethod(req.Method)
 	if slow == nil && !s.ep.cfg.strictWorkers {
-		c.turn.call(s.router, req)
+		t.call(s.router, req)
 		s.exit()
 		return
 	}
@@ -31,7 +32,7 @@ func (s *RpcServer) onRpcRequest(c *conn, req *message.RpcRequest) {
 		return
 	}
 	if req.TimeoutMs > 0 {
-		call.ctx.deadline = c.turn.now.Add(time.Duration(req.TimeoutMs) * time.Millisecond)
+		call.ctx.deadline = t.now.Add(time.Duration(req.TimeoutMs) * time.Millisecond)
 	}
 	call.ctx.Context = c.ctx
 	if !s.workers.Go(call.run) {

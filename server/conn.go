@@ -8,6 +8,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/business/peer"
+	"trefoil/business/session"
 	"trefoil/concrete/lv"
 	"trefoil/concrete/message"
 )
@@ -30,9 +31,13 @@ type conn struct {
 	callBytes atomic.Int64 // of their requests
 	dirty     atomic.Bool  // somebody has queued for us and is going to flush
 
-	// Both belong to the goroutine whose turn it is.
-	turn    *turn
-	outHint int // how large a turn's responses have been
+	outHint int     // how large a turn's responses have been; belongs to the goroutine whose turn it is
+	errands errands // what waits for the Store
+
+	// session is what HELLO was answered with, if the peer has a session. It is set
+	// before the peer's first request is looked at.
+	session session.ID
+	bound   bool
 }
 
 var _ abstract.Receiver = (*conn)(nil)
@@ -45,7 +50,6 @@ func (c *conn) modern() bool { return c.judge.Modern() }
 // OnMessages judges the messages and handles them in order.
 func (c *conn) OnMessages(batch []abstract.BaseMessage) {
 	t := newTurn(c, batch)
-	c.turn = t
 	if t.run() {
 		t.end()
 		return
@@ -56,16 +60,20 @@ func (c *conn) OnMessages(batch []abstract.BaseMessage) {
 
 // receive judges one message and handles it, if it is to be. open is false when the
 // connection is being closed.
-func (c *conn) receive(m abstract.BaseMessage, now time.Time) (delivered, open bool) {
+func (t *turn) receive(m abstract.BaseMessage) (delivered, open bool) {
+	c := t.conn
 	c.mu.Lock()
-	v := c.judge.Receive(m, now)
+	v := c.judge.Receive(m, t.now)
 	c.mu.Unlock()
 	if v.Deliver {
-		c.handle(m)
+		t.handle(m)
 	}
 	if v.Reply != nil {
 		if hello, ok := v.Reply.(*message.HelloResponse); ok {
 			hello.Run = c.ep.run
+			if v.Session != nil && c.ep.sessions != nil {
+				hello.Session = c.ep.sessions.greet(c, v.Session)
+			}
 		}
 		c.reply(v.Reply)
 	}
@@ -73,6 +81,9 @@ func (c *conn) receive(m abstract.BaseMessage, now time.Time) (delivered, open b
 	case v.Close == nil:
 		return v.Deliver, true
 	case v.Leaving:
+		if c.bound && !c.ep.draining() { // the answer to our goodbye ends nothing
+			c.ep.sessions.end(c.session)
+		}
 		c.finish(v.Close)
 	default:
 		c.leave(v.Close)
@@ -81,21 +92,25 @@ func (c *conn) receive(m abstract.BaseMessage, now time.Time) (delivered, open b
 }
 
 // handle dispatches a message, or says what is wrong with it.
-func (c *conn) handle(m abstract.BaseMessage) {
+func (t *turn) handle(m abstract.BaseMessage) {
 	if err := m.Check(); err != nil {
-		c.refuse(m, err)
+		t.conn.refuse(m, err)
 		return
 	}
+	t.dispatch(m)
+}
+
+func (t *turn) dispatch(m abstract.BaseMessage) {
 	one := [1]abstract.BaseMessage{m}
-	c.ep.dispatch.Dispatch(c, one[:])
+	t.conn.ep.dispatch.Dispatch(t, one[:])
 }
 
 // OnClose removes every trace of the connection.
 func (c *conn) OnClose(err error) {
 	c.cancel(&abstract.Error{Code: abstract.Disconnected, Op: "serve", Message: "the caller's connection is gone"})
-	c.turn = newTurn(c, nil)
-	c.ep.forget(c)
-	c.turn.end()
+	t := newTurn(c, nil)
+	t.forget()
+	t.end()
 	if lostWithoutFault(err) {
 		c.ep.log.Debug("connection closed", "peer", c.name(), "err", err)
 		return
@@ -205,6 +220,11 @@ func (c *conn) shorter(m abstract.BaseMessage, why error) abstract.BaseMessage {
 		return &message.ServiceResponse{Header: head, Op: m.Op, Code: abstract.CodeOf(why)}
 	case *message.TopicResponse:
 		return &message.TopicResponse{Header: head, Code: m.Code}
+	case *message.NodeResponse:
+		if m.Code != abstract.OK {
+			return &message.NodeResponse{Header: head, Code: m.Code}
+		}
+		return &message.NodeResponse{Header: head, Code: abstract.CodeOf(why), Message: publicText(why)}
 	}
 	return nil
 }
@@ -218,11 +238,11 @@ func room(m abstract.BaseMessage) int {
 }
 
 // touch notes that something was queued for another connection, to be flushed
-// when the current batch is done: outside every lock, and once however many
-// messages were queued. It is called from inside OnMessages and OnClose only.
-func (c *conn) touch(other *conn) {
-	if other != c && other.dirty.CompareAndSwap(false, true) {
-		c.turn.touched = append(c.turn.touched, other)
+// when the turn is done: outside every lock, and once however many messages were
+// queued.
+func (t *turn) touch(other *conn) {
+	if other != t.conn && other.dirty.CompareAndSwap(false, true) {
+		t.touched = append(t.touched, other)
 	}
 }
 
@@ -242,14 +262,19 @@ func (c *conn) refuse(m abstract.BaseMessage, err error) {
 		}
 		c.reply(&message.ServiceResponse{Header: message.ID(m.ID()), Op: op, Code: code, Message: text})
 	case *message.NodeRequest:
-		c.reply(&message.NodeResponse{Header: message.ID(m.ID()), Code: code, Message: text})
+		rsp := &message.NodeResponse{Header: message.ID(m.ID()), Code: code, Message: text}
+		if e, ok := asError(err); ok {
+			rsp.Details = e.Details
+		}
+		c.reply(rsp)
 	default:
 		c.ep.log.Debug("message ignored", "peer", c.name(), "type", m.Type().String(), "id", m.ID(), "err", err)
 	}
 }
 
 // unserved answers a request of a kind that no part of this server handles.
-func (c *conn) unserved(m abstract.BaseMessage) {
+func (t *turn) unserved(m abstract.BaseMessage) {
+	c := t.conn
 	if m.Type() == abstract.ReqNode {
 		c.refuse(m, abstract.Errorf(abstract.Unsupported, "this server has no tree of nodes"))
 		return

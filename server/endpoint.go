@@ -27,7 +27,7 @@ type part interface {
 	// start is called once, before the endpoint listens.
 	start() error
 	// lost is called once for a connection that is gone, after its last message.
-	lost(*conn)
+	lost(*turn)
 	// drain stops taking new work and returns when what is under way has
 	// ended, or ctx has.
 	drain(ctx context.Context)
@@ -41,7 +41,7 @@ type endpoint struct {
 	cfg      config
 	log      *slog.Logger
 	protocol *lv.Protocol
-	dispatch *dispatch.Dispatcher[*conn]
+	dispatch *dispatch.Dispatcher[*turn]
 	listener abstract.BaseServer
 	parts    []part
 
@@ -59,6 +59,11 @@ type endpoint struct {
 	watcher    sync.WaitGroup // the goroutine that looks after silent and stalled connections
 	deliverers *workers.Pool  // goroutines on which connections deliver
 	watchdog   watchdog       // looks after handlers that hold up a turn
+
+	instant    bool           // no part has a Store that waits for anything
+	messengers *workers.Pool  // goroutines on which errands are done
+	errands    sync.WaitGroup // these
+	sessions   *sessions      // nil where none are given
 }
 
 // newEndpoint makes an endpoint without parts; they attach before it listens.
@@ -68,14 +73,17 @@ func newEndpoint(addr string, cfg config) *endpoint {
 		cfg:        cfg,
 		log:        cfg.logger,
 		protocol:   lv.New(codec, lv.Config{MaxFrame: cfg.maxFrame}),
-		dispatch:   dispatch.New[*conn](),
+		dispatch:   dispatch.New[*turn](),
 		conns:      make(map[uint64]*conn),
 		run:        rand.Text(),
 		deliverers: workers.New(workers.Config{}),
+		messengers: workers.New(workers.Config{Max: 256}),
+		instant:    true,
 	}
 	ep.life, ep.stop = context.WithCancel(context.Background())
-	ep.dispatch.Unhandled = (*conn).unserved
-	ep.dispatch.OnPanic = func(c *conn, m abstract.BaseMessage, v any, stack []byte) {
+	ep.dispatch.Unhandled = (*turn).unserved
+	ep.dispatch.OnPanic = func(t *turn, m abstract.BaseMessage, v any, stack []byte) {
+		c := t.conn
 		ep.log.Error("handling a message panicked", "peer", c.name(), "id", m.ID(), "err", v, "stack", string(stack))
 		c.refuse(m, abstract.Errorf(abstract.Internal, "the server failed on this message"))
 	}
@@ -103,6 +111,9 @@ func (ep *endpoint) Listen() error {
 		}
 		if ep.listenErr = ep.listener.Listen(); ep.listenErr == nil {
 			ep.watcher.Go(ep.watch)
+			if ep.sessions != nil {
+				ep.sessions.serve(ep.Addr())
+			}
 		}
 	})
 	return ep.listenErr
@@ -129,19 +140,18 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 	for _, p := range ep.parts {
 		p.drain(ctx)
 	}
-	for _, c := range ep.all() {
-		c.goodbye(abstract.Draining, "the server is shutting down")
-	}
+	ep.sayGoodbye(ctx)
 	err := ep.listener.Shutdown(ctx)
 	ep.watcher.Wait()
-	looked := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(looked)
+		defer close(done)
 		ep.watchdog.ended.Wait()
+		ep.errands.Wait()
 	}()
 	select {
-	case <-looked:
-	case <-ctx.Done(): // something holds a turn up
+	case <-done:
+	case <-ctx.Done(): // something holds a turn up, or the store does not answer
 	}
 	ep.closed.Do(func() {
 		for _, p := range ep.parts {
@@ -149,9 +159,34 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 		}
 		// A handler that ignores the end of its context must not hold us up.
 		go ep.deliverers.Close()
+		go ep.messengers.Close()
 		ep.log.Info("server stopped")
 	})
 	return err
+}
+
+// farewell is how long a server that shuts down waits for its peers to answer the
+// goodbye. What they had sent before they saw it is answered until then.
+const farewell = time.Second
+
+// sayGoodbye tells modern peers that we are about to close, and waits until those
+// that know that have nothing more on its way to us.
+func (ep *endpoint) sayGoodbye(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	all := ep.all()
+	for _, c := range all {
+		c.goodbye(abstract.Draining, "the server is shutting down")
+	}
+	for _, c := range all {
+		if c.modern() {
+			select {
+			case <-c.Done():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 // open makes the receiver of a new connection.
@@ -172,6 +207,12 @@ func (ep *endpoint) open(bc abstract.BaseConnection) abstract.Receiver {
 	ep.conns[c.id] = c
 	ep.mu.Unlock()
 	return c
+}
+
+// attach adds a part to the endpoint, with the Store that it works on.
+func (ep *endpoint) attach(p part, store abstract.Store) {
+	ep.parts = append(ep.parts, p)
+	ep.instant = ep.instant && store.Instant()
 }
 
 // draining says whether Shutdown has been called: no new work is taken.
@@ -195,12 +236,12 @@ func (ep *endpoint) all() []*conn {
 }
 
 // forget is called when a connection is gone.
-func (ep *endpoint) forget(c *conn) {
+func (ep *endpoint) forget(t *turn) {
 	for _, p := range ep.parts {
-		p.lost(c)
+		p.lost(t)
 	}
 	ep.mu.Lock()
-	delete(ep.conns, c.id)
+	delete(ep.conns, t.conn.id)
 	ep.mu.Unlock()
 }
 

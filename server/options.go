@@ -17,7 +17,7 @@ type Option func(*config)
 // Transport makes the listener of a server for an address.
 type Transport func(addr string, cfg abstract.TransportConfig) abstract.BaseServer
 
-// Role is one of the three services that a Broker can run.
+// Role is one of the services that a Broker can run.
 type Role string
 
 // The roles of a Broker.
@@ -25,10 +25,11 @@ const (
 	RoleRPC      Role = "rpc"
 	RoleRegistry Role = "registry"
 	RoleTopic    Role = "topic"
+	RoleNode     Role = "node" // sessions, and the tree of nodes
 )
 
 // AllRoles is what a Broker runs when WithRoles does not say otherwise.
-var AllRoles = [...]Role{RoleRPC, RoleRegistry, RoleTopic}
+var AllRoles = [...]Role{RoleRPC, RoleRegistry, RoleTopic, RoleNode}
 
 // config holds every setting; defaults() says what they are when no Option is given.
 type config struct {
@@ -51,10 +52,18 @@ type config struct {
 	handlerQueue  int
 	callsPerConn  int
 	subscriberCap int
-	store         abstract.Store
-	restartGrace  time.Duration
-	registry      abstract.Registrar
-	advertise     *abstract.Host
+	watcherCap    int
+	maxNodes      int
+	maxNodeBytes  int64
+
+	sessionInterval  time.Duration
+	sessionMisses    int
+	heartbeats       bool
+	onSessionExpired func(id string)
+	store            abstract.Store
+	restartGrace     time.Duration
+	registry         abstract.Registrar
+	advertise        *abstract.Host
 }
 
 func defaults() config {
@@ -74,6 +83,13 @@ func defaults() config {
 		handlerQueue:  65_536,
 		callsPerConn:  16_384,
 		subscriberCap: 1 << 20,
+		watcherCap:    4 << 20,
+		maxNodes:      1 << 20,
+		maxNodeBytes:  1 << 30,
+
+		sessionInterval: 2 * time.Second,
+		sessionMisses:   5,
+		heartbeats:      true,
 	}
 }
 
@@ -176,8 +192,42 @@ func WithCallsPerConn(n int) Option { return func(c *config) { c.callsPerConn = 
 // messages and is told how many, a legacy one is closed.
 func WithSubscriberQueue(bytes int) Option { return func(c *config) { c.subscriberCap = bytes } }
 
-// WithStore sets where a registry and topics keep their state; the default is a
-// store in memory. The server does not close it.
+// WithWatcherQueue sets how many bytes may wait for one watch of nodes; the default
+// is 4 MiB. Above it the watcher loses the oldest events and is told to read again.
+func WithWatcherQueue(bytes int) Option { return func(c *config) { c.watcherCap = bytes } }
+
+// WithMaxNodes sets how many nodes the tree holds, providers among them, and how
+// many bytes, where each node counts 256 besides its data; further ones are refused
+// with Overloaded. The default is 1,048,576 nodes and 1 GiB.
+func WithMaxNodes(nodes int, bytes int64) Option {
+	return func(c *config) { c.maxNodes, c.maxNodeBytes = nodes, bytes }
+}
+
+// WithSessions sets after how many intervals in a row without a sign of life a
+// peer's session ends, with everything that belongs to it; the server tells it to
+// the peers in HELLO. The default is 2 s and 5; 10 ms to 1 h, and 2 to 1,000.
+func WithSessions(interval time.Duration, misses int) Option {
+	return func(c *config) {
+		c.sessionInterval = min(max(interval, 10*time.Millisecond), time.Hour)
+		c.sessionMisses = min(max(misses, 2), 1000)
+	}
+}
+
+// WithHeartbeats sets whether sessions are also kept by heartbeat datagrams, which
+// are received at the server's port over UDP; they are when nothing else is said,
+// but on unix sockets. Without them a session is kept by what comes over its
+// connection.
+func WithHeartbeats(on bool) Option { return func(c *config) { c.heartbeats = on } }
+
+// WithOnSessionExpired sets what is called with the id of each session that ended
+// because nothing was heard of it, before its nodes have gone; not of those that
+// were closed. Calls come one for each session, on goroutines of their own.
+func WithOnSessionExpired(fn func(id string)) Option {
+	return func(c *config) { c.onSessionExpired = fn }
+}
+
+// WithStore sets where a registry, topics and nodes keep their state; the default is
+// a store in memory. One server at a time may use a Store for nodes. The server does not close it.
 func WithStore(s abstract.Store) Option { return func(c *config) { c.store = s } }
 
 // WithRestartGrace is for a registry that has its Store for itself: so long after

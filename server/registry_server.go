@@ -3,9 +3,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"trefoil/abstract"
@@ -15,24 +13,13 @@ import (
 	"trefoil/concrete/message"
 )
 
-// storeTimeout bounds one transaction of the store.
-const storeTimeout = 5 * time.Second
-
 // RegistryServer knows who provides which method, answers who asks, and tells
 // those who asked when a provider comes or goes. All methods are safe for
 // concurrent use.
 type RegistryServer struct {
 	ep    *endpoint
-	store abstract.Store
-	stop  func() // ends the following of the store
-
-	// mu keeps events in order: a change of the index and the queueing of what
-	// it says to whom are one step. Nothing is written to a socket under it.
-	mu    sync.Mutex
+	index index // its lock guards what follows
 	pd    *registry.PDManager
-	told  []*conn // who has been queued a notice and is to be flushed
-	runs  int     // transactions under way; who ends one flushes
-	moved sync.Cond
 	later map[*time.Timer]struct{} // what is going to be done; nil after close
 }
 
@@ -54,12 +41,12 @@ func storeOf(cfg config) abstract.Store {
 }
 
 func newRegistryServer(ep *endpoint, store abstract.Store) *RegistryServer {
-	s := &RegistryServer{ep: ep, store: store, stop: func() {}, later: make(map[*time.Timer]struct{})}
+	s := &RegistryServer{ep: ep, later: make(map[*time.Timer]struct{})}
 	// Connections of two runs of a broker on one store must not be taken for each other.
 	s.pd = registry.NewPDManager(registry.Config{Broker: rand.Text()})
-	s.moved.L = &s.mu
+	s.index.init(store, s.pd.Applied)
 	dispatch.On(ep.dispatch, abstract.ReqService, s.onServiceRequest)
-	ep.parts = append(ep.parts, s)
+	ep.attach(s, store)
 	return s
 }
 
@@ -78,28 +65,28 @@ func (s *RegistryServer) Shutdown(ctx context.Context) error { return s.ep.Shutd
 func (s *RegistryServer) drain(context.Context) {}
 
 func (s *RegistryServer) close() {
-	s.mu.Lock()
+	s.index.Lock()
 	for timer := range s.later {
 		timer.Stop()
 	}
 	s.later = nil
-	s.mu.Unlock()
-	s.stop()
+	s.index.Unlock()
+	s.index.close()
 }
 
 // after does something after a while, unless the server is closed before.
 func (s *RegistryServer) after(d time.Duration, fn func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.Lock()
+	defer s.index.Unlock()
 	if s.later == nil {
 		return
 	}
 	var timer *time.Timer
 	timer = time.AfterFunc(d, func() {
-		s.mu.Lock()
+		s.index.Lock()
 		_, due := s.later[timer]
 		delete(s.later, timer)
-		s.mu.Unlock()
+		s.index.Unlock()
 		if due {
 			fn()
 		}
@@ -109,13 +96,13 @@ func (s *RegistryServer) after(d time.Duration, fn func()) {
 
 // start takes what is in the store into the index.
 func (s *RegistryServer) start() error {
-	s.stop = s.store.Follow(registry.Prefix, s.apply)
+	s.index.follow(registry.Prefix, s.apply)
 	if grace := s.ep.cfg.restartGrace; grace > 0 {
 		s.after(grace, s.sweep)
 	}
-	return load(s.store, registry.Prefix, func(kvs []abstract.KV, rev int64) bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+	return load(s.index.store, registry.Prefix, func(kvs []abstract.KV, rev int64) bool {
+		s.index.Lock()
+		defer s.index.Unlock()
 		_, ok := s.pd.Load(kvs, rev)
 		return ok
 	})
@@ -123,9 +110,9 @@ func (s *RegistryServer) start() error {
 
 // sweep removes what an earlier run has left, until that has succeeded.
 func (s *RegistryServer) sweep() {
-	s.mu.Lock()
+	s.index.Lock()
 	txns := s.pd.PlanAbandoned()
-	s.mu.Unlock()
+	s.index.Unlock()
 	if s.remove(txns) {
 		return
 	}
@@ -136,9 +123,7 @@ func (s *RegistryServer) sweep() {
 // returns whether all of them succeeded.
 func (s *RegistryServer) remove(txns []abstract.Txn) bool {
 	for _, txn := range txns {
-		told, err := s.run(txn)
-		flushAll(told)
-		if err != nil {
+		if err := s.run(nil, txn); err != nil {
 			s.ep.log.Error("providers that are gone not removed yet", "err", err)
 			return false
 		}
@@ -146,33 +131,21 @@ func (s *RegistryServer) remove(txns []abstract.Txn) bool {
 	return true
 }
 
-// load reads what is below prefix until the reader takes it: it does not when the
-// following of the store has gone further in the meantime.
-func load(store abstract.Store, prefix string, take func(kvs []abstract.KV, rev int64) bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-	defer cancel()
-	for {
-		kvs, rev, err := store.Range(ctx, prefix, 0)
-		if err != nil {
-			return fmt.Errorf("read the store: %w", err)
-		}
-		if take(kvs, rev) {
-			return nil
-		}
-	}
-}
-
 // onServiceRequest serves register, discover and unregister.
-func (s *RegistryServer) onServiceRequest(c *conn, m *message.ServiceRequest) {
+func (s *RegistryServer) onServiceRequest(t *turn, m *message.ServiceRequest) {
+	writes := m.Op != abstract.ServiceDiscover
+	if t.later(m, writes && !s.index.store.Instant()) {
+		return
+	}
 	switch {
 	case m.Op == abstract.ServiceRegister:
-		s.write(c, m, s.planRegister)
+		s.write(t, m, s.planRegister)
 	case m.Op == abstract.ServiceDiscover:
-		s.discover(c, m)
-	case m.Op == abstract.ServiceUnregister && c.modern():
-		s.write(c, m, s.planUnregister)
+		s.discover(t.conn, m)
+	case m.Op == abstract.ServiceUnregister && t.conn.modern():
+		s.write(t, m, s.planUnregister)
 	default:
-		c.refuse(m, abstract.Errorf(abstract.InvalidOp, "a registry takes register and discover, and unregister from peers that said HELLO"))
+		t.conn.refuse(m, abstract.Errorf(abstract.InvalidOp, "a registry takes register and discover, and unregister from peers that said HELLO"))
 	}
 }
 
@@ -190,70 +163,44 @@ func providerHost(c *conn, m *message.ServiceRequest) message.ProviderHost {
 
 // write plans a transaction, runs it, and answers when the index has it: so the
 // notices it causes are queued before the answer.
-func (s *RegistryServer) write(c *conn, m *message.ServiceRequest, plan func(*conn, *message.ServiceRequest) (abstract.Txn, error)) {
-	s.mu.Lock()
-	txn, err := plan(c, m)
-	s.mu.Unlock()
+func (s *RegistryServer) write(t *turn, m *message.ServiceRequest, plan func(*conn, *message.ServiceRequest) (abstract.Txn, error)) {
+	s.index.Lock()
+	txn, err := plan(t.conn, m)
+	s.index.Unlock()
 	if err == nil {
-		var told []*conn
-		told, err = s.run(txn)
-		for _, other := range told {
-			c.touch(other)
-		}
+		err = s.run(t, txn)
 	}
 	if err != nil {
-		c.refuse(m, err)
+		t.conn.refuse(m, err)
 		return
 	}
-	c.reply(&message.ServiceResponse{Header: message.ID(m.ID()), Op: m.Op})
+	t.conn.reply(&message.ServiceResponse{Header: message.ID(m.ID()), Op: m.Op})
 }
 
-// run runs a transaction, waits until the index has applied it, and returns who was
-// told something and is to be flushed.
-func (s *RegistryServer) run(txn abstract.Txn) (told []*conn, err error) {
+// run runs a transaction, if it does anything, and returns when the index has it.
+// Who was told is flushed at the end of t, or at once when there is none.
+func (s *RegistryServer) run(t *turn, txn abstract.Txn) error {
 	if len(txn.Then) == 0 {
-		return nil, nil
+		return nil
 	}
-	ctx := &callContext{Context: context.Background(), deadline: time.Now().Add(storeTimeout)} // its timer is made when somebody waits
+	ctx := storeContext(time.Now().Add(storeTimeout))
 	defer ctx.finish()
-	s.mu.Lock()
-	s.runs++
-	s.mu.Unlock()
-	res, err := s.store.Txn(ctx, txn)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.runs--
-	if err == nil && res.Changed {
-		err = await(ctx, &s.moved, func() bool { return s.pd.Applied() >= res.Revision })
+	_, told, err := s.index.run(ctx, txn)
+	if t == nil {
+		flushAll(told)
+		return err
 	}
-	told, s.told = s.told, nil
-	return told, err
-}
-
-// await waits, with the lock of moved held, until the index has what was written.
-func await(ctx context.Context, moved *sync.Cond, there func() bool) error {
-	if there() {
-		return nil // as a rule: the store in memory tells its followers at once
+	for _, c := range told {
+		t.touch(c)
 	}
-	defer context.AfterFunc(ctx, func() {
-		moved.L.Lock()
-		defer moved.L.Unlock()
-		moved.Broadcast()
-	})()
-	for !there() {
-		if ctx.Err() != nil {
-			return &abstract.Error{Code: abstract.UnknownFate, Op: "write to the store", Message: "it is written, and the broker has not heard of it yet; ask again", Err: ctx.Err()}
-		}
-		moved.Wait()
-	}
-	return nil
+	return err
 }
 
 // discover answers with the hosts of a method and makes the asker its
 // discoverer, in one step: no notice can slip in between.
 func (s *RegistryServer) discover(c *conn, m *message.ServiceRequest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.Lock()
+	defer s.index.Unlock()
 	hosts, err := s.pd.Discover(registry.ConnID(c.id), m.Method)
 	if err != nil {
 		c.refuse(m, err)
@@ -265,8 +212,8 @@ func (s *RegistryServer) discover(c *conn, m *message.ServiceRequest) {
 // apply takes a change of the store into the index and queues what it says to
 // the discoverers. It runs in revision order.
 func (s *RegistryServer) apply(change abstract.Change) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.Lock()
+	defer s.index.Unlock()
 	for _, n := range s.pd.Apply(change) {
 		c := s.ep.conn(uint64(n.Conn))
 		if c == nil {
@@ -278,34 +225,40 @@ func (s *RegistryServer) apply(change abstract.Change) {
 		}
 		host := n.Host
 		c.reply(&message.ServiceRequest{Header: message.ID(s.ep.newID()), Op: op, Method: n.Method, Host: &host, Instance: n.Instance, Hello: n.Hello})
-		s.told = append(s.told, c)
+		s.index.tell(c)
 	}
-	if s.runs == 0 && len(s.told) > 0 { // another broker's doing, or a transaction that was given up
-		go flushAll(s.told)
-		s.told = nil
+	s.index.advanced()
+	if !s.index.store.Instant() {
+		s.strays(change)
 	}
-	s.moved.Broadcast()
 }
 
-func flushAll(conns []*conn) {
-	for _, c := range conns {
-		c.Flush()
+// strays removes, with the lock held, what connections that are gone have registered:
+// a write of unknown fate may take effect after its connection's end.
+func (s *RegistryServer) strays(change abstract.Change) {
+	for _, id := range s.pd.Made(change) {
+		if s.ep.conn(uint64(id)) == nil {
+			go s.removeStrays(id)
+		}
 	}
+}
+
+func (s *RegistryServer) removeStrays(id registry.ConnID) {
+	s.index.Lock()
+	txns := s.pd.PlanDisconnect(id)
+	s.index.Unlock()
+	s.removeLater(txns)
 }
 
 // lost takes a connection's providers out of the store and forgets it as a discoverer.
-func (s *RegistryServer) lost(c *conn) {
-	s.mu.Lock()
-	s.pd.Forget(registry.ConnID(c.id))
-	txns := s.pd.PlanDisconnect(registry.ConnID(c.id))
-	s.mu.Unlock()
+func (s *RegistryServer) lost(t *turn) {
+	s.index.Lock()
+	s.pd.Forget(registry.ConnID(t.conn.id))
+	txns := s.pd.PlanDisconnect(registry.ConnID(t.conn.id))
+	s.index.Unlock()
 	for i, txn := range txns {
-		told, err := s.run(txn)
-		for _, other := range told {
-			c.touch(other)
-		}
-		if err != nil {
-			s.ep.log.Error("providers of a lost connection not removed yet", "peer", c.name(), "err", err)
+		if err := s.run(t, txn); err != nil {
+			s.ep.log.Error("providers of a lost connection not removed yet", "peer", t.conn.name(), "err", err)
 			s.after(storeTimeout, func() { s.removeLater(txns[i:]) })
 			return
 		}

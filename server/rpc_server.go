@@ -253,7 +253,7 @@ func (s *RpcServer) exit() {
 }
 
 func (s *RpcServer) start() error { return nil }
-func (s *RpcServer) lost(*conn)   {}
+func (s *RpcServer) lost(*turn)   {}
 
 // close ends the workers. A handler that ignores the end of its context must not
 // hold up the shutdown, so nobody waits for it.

@@ -33,16 +33,16 @@ type subscriber struct {
 
 // publish serves first and the publishes to the same topic that follow it in the
 // batch: it queues them at every subscriber, and then their answers.
-func (s *TopicServer) publish(c *conn, first *message.TopicRequest) {
-	run := c.turn.takePublishes(first)
-	p := &c.turn.pushes
+func (s *TopicServer) publish(t *turn, first *message.TopicRequest) {
+	run := t.takePublishes(first)
+	p := &t.pushes
 	defer p.forget()
 	p.topic, p.run, p.max = first.Topic, run, min(pushBytes, s.ep.cfg.subscriberCap/pushShare)
 	for _, m := range run {
 		p.modern.single = append(p.modern.single, m.(*message.TopicRequest).Frame())
 	}
 	p.modern.join(p.max)
-	c.answerTopics(run, s.push(c, p))
+	t.conn.answerTopics(run, s.push(t, p))
 }
 
 // takePublishes takes the publishes to first's topic that follow it in the batch,
@@ -61,9 +61,9 @@ func (t *turn) takePublishes(first *message.TopicRequest) []abstract.BaseMessage
 }
 
 // push queues the messages at every subscriber, the same bytes for all.
-func (s *TopicServer) push(c *conn, p *pushes) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *TopicServer) push(t *turn, p *pushes) error {
+	s.index.Lock()
+	defer s.index.Unlock()
 	subs, err := s.topics.Publish(p.topic)
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (s *TopicServer) push(c *conn, p *pushes) error {
 		to := sub.Lane.(*subscriber)
 		for _, frame := range s.framesFor(p, to) {
 			if to.Queue(frame) == nil {
-				c.touch(to.conn)
+				t.touch(to.conn)
 			}
 		}
 	}

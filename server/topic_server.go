@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,15 +17,9 @@ import (
 // slows neither the publisher nor other subscribers. All methods are safe for
 // concurrent use.
 type TopicServer struct {
-	ep    *endpoint
-	store abstract.Store
-	stop  func() // ends the following of the store
-
-	// mu keeps events in order: finding a topic's subscribers and queueing a
-	// message at all of them are one step. Nothing is written to a socket under it.
-	mu     sync.Mutex
+	ep     *endpoint
+	index  index // its lock guards topics: finding subscribers and queueing a message at all of them are one step
 	topics *topic.TopicManager
-	moved  sync.Cond
 
 	skipped atomic.Uint64 // pushes that were larger than their subscriber takes
 }
@@ -41,10 +34,10 @@ func NewTopicServer(addr string, opts ...Option) *TopicServer {
 }
 
 func newTopicServer(ep *endpoint, store abstract.Store) *TopicServer {
-	s := &TopicServer{ep: ep, store: store, stop: func() {}, topics: topic.NewTopicManager(topic.Config{})}
-	s.moved.L = &s.mu
+	s := &TopicServer{ep: ep, topics: topic.NewTopicManager(topic.Config{})}
+	s.index.init(store, s.topics.Applied)
 	dispatch.On(ep.dispatch, abstract.ReqTopic, s.onTopicRequest)
-	ep.parts = append(ep.parts, s)
+	ep.attach(s, store)
 	return s
 }
 
@@ -62,21 +55,26 @@ func (s *TopicServer) Serve() error { return s.ep.Serve() }
 func (s *TopicServer) Shutdown(ctx context.Context) error { return s.ep.Shutdown(ctx) }
 
 func (s *TopicServer) drain(context.Context) {}
-func (s *TopicServer) close()                { s.stop() }
+func (s *TopicServer) close()                { s.index.close() }
 
 // start takes the topics in the store into the index.
 func (s *TopicServer) start() error {
-	s.stop = s.store.Follow(topic.Prefix, s.apply)
-	return load(s.store, topic.Prefix, func(kvs []abstract.KV, rev int64) bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+	s.index.follow(topic.Prefix, s.apply)
+	return load(s.index.store, topic.Prefix, func(kvs []abstract.KV, rev int64) bool {
+		s.index.Lock()
+		defer s.index.Unlock()
 		_, ok := s.topics.Load(kvs, rev)
 		return ok
 	})
 }
 
 // onTopicRequest serves the five topic operations.
-func (s *TopicServer) onTopicRequest(c *conn, m *message.TopicRequest) {
+func (s *TopicServer) onTopicRequest(t *turn, m *message.TopicRequest) {
+	writes := m.Op == abstract.TopicCreate || m.Op == abstract.TopicRemove
+	if t.later(m, writes && !s.index.store.Instant()) {
+		return
+	}
+	c := t.conn
 	var err error
 	switch m.Op {
 	case abstract.TopicCreate:
@@ -88,7 +86,7 @@ func (s *TopicServer) onTopicRequest(c *conn, m *message.TopicRequest) {
 	case abstract.TopicCancel:
 		err = s.cancel(c, m.Topic)
 	case abstract.TopicPublish:
-		s.publish(c, m)
+		s.publish(t, m)
 		return
 	}
 	if err != nil {
@@ -101,38 +99,33 @@ func (s *TopicServer) onTopicRequest(c *conn, m *message.TopicRequest) {
 // change runs the transaction that plan makes for a topic, and returns when the
 // index has it.
 func (s *TopicServer) change(plan func(string) (abstract.Txn, error), name string) error {
-	s.mu.Lock()
+	s.index.Lock()
 	txn, err := plan(name)
-	s.mu.Unlock()
+	s.index.Unlock()
 	if err != nil || len(txn.Then) == 0 {
 		return err
 	}
-	ctx := &callContext{Context: context.Background(), deadline: time.Now().Add(storeTimeout)}
+	ctx := storeContext(time.Now().Add(storeTimeout))
 	defer ctx.finish()
-	res, err := s.store.Txn(ctx, txn)
-	if err != nil || !res.Changed {
-		return err // nothing changed: somebody else has just done the same
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return await(ctx, &s.moved, func() bool { return s.topics.Applied() >= res.Revision })
+	_, _, err = s.index.run(ctx, txn) // where it has not succeeded, somebody else has just done the same
+	return err
 }
 
 // apply takes a change of the store into the index. It runs in revision order.
 func (s *TopicServer) apply(change abstract.Change) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.Lock()
+	defer s.index.Unlock()
 	for _, sub := range s.topics.Apply(change) { // the topic is gone, and they with it
 		sub.Lane.Close()
 	}
-	s.moved.Broadcast()
+	s.index.advanced()
 }
 
 // subscribe gives a connection a queue of its own for a topic. Subscribing again
 // changes nothing.
 func (s *TopicServer) subscribe(c *conn, name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.Lock()
+	defer s.index.Unlock()
 	sub, err := s.topics.Subscribe(topic.ConnID(c.id), name)
 	if err != nil || sub.Lane != nil {
 		return err
@@ -153,8 +146,8 @@ func (s *TopicServer) gap(c *conn, name string, missed uint64) abstract.Frame {
 }
 
 func (s *TopicServer) cancel(c *conn, name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.index.Lock()
+	defer s.index.Unlock()
 	sub, err := s.topics.Cancel(topic.ConnID(c.id), name)
 	if err != nil {
 		return err
@@ -164,10 +157,10 @@ func (s *TopicServer) cancel(c *conn, name string) error {
 }
 
 // lost leaves no trace of a connection.
-func (s *TopicServer) lost(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, sub := range s.topics.Disconnect(topic.ConnID(c.id)) {
+func (s *TopicServer) lost(t *turn) {
+	s.index.Lock()
+	defer s.index.Unlock()
+	for _, sub := range s.topics.Disconnect(topic.ConnID(t.conn.id)) {
 		if sub.Lane != nil {
 			sub.Lane.Close()
 		}

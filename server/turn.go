@@ -33,6 +33,7 @@ type turn struct {
 	method string        // of the handler that runs; for who has passed the turn on
 	passed chan struct{} // made when the turn is passed on, closed when the batch is handled
 
+	errand  bool   // off the connection's own turn; see errands
 	watched bool   // the watchdog knows the turn; for its owner
 	index   int    // where the turn stands in the watchdog's list; behind the watchdog's lock
 	seen    uint32 // begun when the watchdog looked last; behind its lock
@@ -66,7 +67,7 @@ func (t *turn) free() {
 	clear(t.touched)
 	t.conn, t.next, t.touched = nil, 0, t.touched[:0]
 	t.answer.Response = message.RpcResponse{}
-	t.out, t.outs, t.method, t.passed, t.watched = nil, 0, "", nil, false
+	t.out, t.outs, t.method, t.passed, t.watched, t.errand = nil, 0, "", nil, false, false
 	t.state.Store(turnOpen)
 	turns.Put(t)
 }
@@ -80,9 +81,9 @@ func (t *turn) run() bool {
 		m := t.waiting[t.next]
 		t.next++
 		if trusted && m.Type().Legacy() {
-			t.conn.handle(m)
+			t.handle(m)
 		} else {
-			delivered, open := t.conn.receive(m, t.now)
+			delivered, open := t.receive(m)
 			if !open {
 				break // it is being closed
 			}
@@ -176,7 +177,6 @@ func (t *turn) handOver() {
 	rest := newTurn(c, t.waiting[t.next:])
 	rest.touched, rest.out, rest.outs, rest.passed = t.touched, t.out, t.outs, t.passed
 	t.touched, t.out, t.outs = nil, nil, 0
-	c.turn = rest
 	go rest.finish()
 }
 

@@ -46,6 +46,43 @@ func txnComparesPrefixes(t *testing.T, s *bench) {
 	assert.True(t, res.Succeeded, "the only key below was deleted")
 }
 
+func txnComparesTheAgeBelowPrefixes(t *testing.T, s *bench) {
+	s.put("/a/1", "1")
+	s.put("/b", "1")
+	kvs, _ := s.list("/a/1", 1)
+	first := kvs[0].CreateRevision
+	s.put("/a/2", "1")
+	kvs, _ = s.list("/a/2", 1)
+	second := kvs[0].CreateRevision
+	s.put("/a/1", "changed, and as old as before")
+	for _, tt := range []struct {
+		name   string
+		prefix string
+		since  int64
+		holds  bool
+	}{
+		{"all older or as old", "/a/", second, true},
+		{"one younger", "/a/", second - 1, false},
+		{"one younger than the first", "/a/", first, false},
+		{"all younger", "/a/", first - 1, false},
+		{"changed meanwhile", "/a/1", first, true},
+		{"nothing below", "/c/", 1, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			res, err := s.Txn(context.Background(), abstract.Txn{If: []abstract.Compare{{Key: tt.prefix, Prefix: true, Rev: tt.since}}})
+			require.NoError(t, err)
+			assert.Equal(t, tt.holds, res.Succeeded)
+		})
+	}
+	s.put(numbered("/many/", 600)...)
+	_, rev := s.list("/many/", 1)
+	res := s.txn(abstract.Txn{If: []abstract.Compare{{Key: "/many/", Prefix: true, Rev: rev}}, Then: puts("/d", "1")})
+	assert.True(t, res.Succeeded, "many as old")
+	s.put("/many/one more", "1")
+	res = s.txn(abstract.Txn{If: []abstract.Compare{{Key: "/many/", Prefix: true, Rev: rev}}, Then: puts("/d", "1")})
+	assert.False(t, res.Succeeded, "one of many is younger")
+}
+
 // prefixGuardLeavesNoOrphan lets one delete a parent while others create children.
 func prefixGuardLeavesNoOrphan(t *testing.T, s *bench) {
 	const rounds, creators = 40, 3

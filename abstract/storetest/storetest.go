@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) abstract.Store) {
 		{"TxnTakesTheLargest", txnTakesTheLargest},
 		{"RecreatedKeyHasANewCreateRevision", recreatedKeyHasANewCreateRevision},
 		{"TxnComparesPrefixes", txnComparesPrefixes},
+		{"TxnComparesTheAgeBelowPrefixes", txnComparesTheAgeBelowPrefixes},
 		{"PrefixGuardLeavesNoOrphan", prefixGuardLeavesNoOrphan},
 		{"RangeOrdersAndLimits", rangeOrdersAndLimits},
 		{"RangeOfManyKeys", rangeOfManyKeys},

@@ -136,7 +136,7 @@ func txnRefusesWhatIsWrong(t *testing.T, s *bench) {
 		{"large values together", abstract.Txn{Then: puts(repeated("/b/", 9, strings.Repeat("v", 1<<20))...)}, abstract.TooLarge},
 		{"large value compared", abstract.Txn{If: []abstract.Compare{{Key: "/a", Target: abstract.CompareValue, Value: make([]byte, abstract.StoreMaxValue+1)}}, Then: puts("/b", "1")}, abstract.TooLarge},
 		{"prefix compared by modification", abstract.Txn{If: []abstract.Compare{{Key: "/none", Target: abstract.CompareMod, Prefix: true}}, Then: puts("/b", "1")}, abstract.InvalidParams},
-		{"prefix compared with a revision", abstract.Txn{If: []abstract.Compare{{Key: "/none", Rev: 1, Prefix: true}}, Then: puts("/b", "1")}, abstract.InvalidParams},
+		{"prefix compared with a revision below 0", abstract.Txn{If: []abstract.Compare{{Key: "/none", Rev: -1, Prefix: true}}, Then: puts("/b", "1")}, abstract.InvalidParams},
 		{"empty prefix compared", abstract.Txn{If: []abstract.Compare{{Prefix: true}}, Then: puts("/b", "1")}, abstract.InvalidParams},
 		{"lease that cannot be", abstract.Txn{Then: []abstract.Op{{Key: "/b", Lease: -1}}}, abstract.InvalidParams},
 		{"many operations", abstract.Txn{Then: puts(numbered("/b/", abstract.StoreMaxOps+1)...)}, abstract.TooLarge},

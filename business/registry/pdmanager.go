@@ -111,6 +111,18 @@ func (m *PDManager) PlanDisconnect(conn ConnID) []abstract.Txn {
 	return txns
 }
 
+// Made returns which of our connections a change makes providers of something.
+func (m *PDManager) Made(change abstract.Change) []ConnID {
+	var conns []ConnID
+	for i := range change.Events {
+		ev := &change.Events[i]
+		if e, ok := parseKey(ev.KV.Key); ok && !ev.Deleted && e.owner.broker == m.cfg.Broker && !slices.Contains(conns, e.owner.conn) {
+			conns = append(conns, e.owner.conn)
+		}
+	}
+	return conns
+}
+
 // PlanAbandoned returns the transactions that remove the providers of other brokers:
 // for a broker that has its Store for itself, those are what a run before it has
 // left and nobody has taken up again. Otherwise as PlanDisconnect.

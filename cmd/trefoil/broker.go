@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,7 +21,7 @@ import (
 func (a *app) brokerCommand() *cobra.Command {
 	return a.command(cobra.Command{
 		Use:   "broker [flags]",
-		Short: "Run the broker: registry, topics and methods on one port",
+		Short: "Run the broker: registry, topics, nodes and methods on one port",
 		Long: "Run the broker until SIGTERM or an interrupt, and then drain: no new work is\n" +
 			"taken, what is under way finishes, connections are closed. A second signal ends\n" +
 			"it at once. The line 'listening on ADDR' on standard output says that it is ready.",
@@ -47,13 +48,18 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 			return usagef("--listen %q is no address; give it as host:port, or as unix:/path", s.listen)
 		}
 	}
-	opts := []server.Option{server.WithRoles(roles...), server.WithLogger(a.logger(s))}
-	if s.data != "" {
-		store, err := a.openStore(ctx, s)
+	if err := s.checkSessions(); err != nil {
+		return err
+	}
+	opts := []server.Option{server.WithRoles(roles...), server.WithLogger(a.logger(s)), server.WithSessions(s.sessionInterval, s.sessionMisses)}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if s.data != "" || s.etcd != "" {
+		store, release, err := a.openStore(ctx, s, stop)
 		if err != nil {
 			return err
 		}
-		defer store.Close() // after the server
+		defer release() // after the server
 		opts = append(opts, server.WithStore(store), server.WithRestartGrace(max(s.restartGrace, time.Millisecond)))
 	}
 	srv := server.NewBroker(s.listen, opts...)
@@ -61,7 +67,7 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
 	defer returnMemory(ctx)()
-	return a.serve(ctx, s, srv, func(context.Context) error {
+	err = a.serve(ctx, s, srv, func(context.Context) error {
 		names := make([]string, len(roles))
 		for i, r := range roles {
 			names[i] = string(r)
@@ -69,26 +75,64 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 		addr := dialable(srv.Addr())
 		return a.say(s, listening{Event: "listening", Addr: addr, Serve: names}, "listening on %s", addr)
 	})
+	if cause := context.Cause(ctx); err == nil && errors.Is(cause, errClaimLost) {
+		return cause
+	}
+	return err
 }
 
-// openStore opens the store of --data.
-func (a *app) openStore(ctx context.Context, s *settings) (abstract.Store, error) {
-	dir, err := filepath.Abs(filepath.Join(s.data, "store"))
-	if err == nil {
-		err = os.MkdirAll(dir, 0o700)
+// checkSessions says what is wrong with how long sessions shall live.
+func (s *settings) checkSessions() error {
+	if s.sessionInterval < 10*time.Millisecond || s.sessionInterval > time.Hour {
+		return usagef("--session-interval %s: give 10ms to 1h", s.sessionInterval)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%w; choose another directory with --data", err)
+	if s.sessionMisses < 2 || s.sessionMisses > 1000 {
+		return usagef("--session-misses %d: give 2 to 1000", s.sessionMisses)
 	}
-	log := a.logger(s)
+	return nil
+}
+
+// openStore opens the store of --data or --etcd. release closes it. stop is called
+// when another broker may use it.
+func (a *app) openStore(ctx context.Context, s *settings, stop context.CancelCauseFunc) (store abstract.Store, release func(), err error) {
+	cfg := etcdstore.Config{Logger: a.logger(s)}
+	where := s.etcd
+	switch {
+	case s.data != "" && s.etcd != "":
+		return nil, nil, usagef("--data and --etcd are two places for the same; give one of them")
+	case s.etcd != "":
+		cfg.Endpoints, cfg.Prefix = strings.Split(s.etcd, ","), s.etcdPrefix
+		cfg.Username, cfg.Password = os.Getenv("TREFOIL_ETCD_USERNAME"), os.Getenv("TREFOIL_ETCD_PASSWORD")
+	default:
+		dir, err := filepath.Abs(filepath.Join(s.data, "store"))
+		if err == nil {
+			err = os.MkdirAll(dir, 0o700)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w; choose another directory with --data", err)
+		}
+		cfg.Dir, where = dir, s.data
+	}
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	store, err := etcdstore.Open(opening, etcdstore.Config{Dir: dir, Logger: log})
+	store, err = etcdstore.Open(opening, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open the store in %s: %w", s.data, err)
+		return nil, nil, fmt.Errorf("open the store in %s: %w", where, err)
 	}
-	log.Info("store opened", "data", s.data)
-	return store, nil
+	release = func() { _ = store.Close() }
+	if s.etcd != "" { // a directory is locked while somebody uses it
+		giveBack, err := claim(ctx, store, stop)
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		release = func() {
+			giveBack()
+			_ = store.Close()
+		}
+	}
+	cfg.Logger.Info("store opened", "in", where)
+	return store, release, nil
 }
 
 // openTimeout bounds the opening of a store. A large one takes some seconds.

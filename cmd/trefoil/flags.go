@@ -19,13 +19,15 @@ const defaultAddr = "127.0.0.1:7700"
 type settings struct {
 	broker, direct, listen, advertise string
 	serve, exec, mode, kind           string
-	data                              string
+	data, etcd, etcdPrefix            string
 	logLevel, logFormat               string
 	json, watch, idempotent           bool
 	stopOnEOF                         bool
 	count, parallel, maxOutput        int
 	timeout, drainTimeout             time.Duration
 	restartGrace                      time.Duration
+	sessionInterval                   time.Duration
+	sessionMisses                     int
 	bench                             benchSettings
 }
 
@@ -50,8 +52,12 @@ func flagTable(s *settings) []flagRow {
 		{commands: "provide demo-provider", name: "listen", to: &s.listen, def: "127.0.0.1:0", help: "listen for calls on `ADDR`, host:port; port 0 takes a free one"},
 		{commands: "provide", name: "advertise", to: &s.advertise, def: "", help: "register `HOST:PORT`, when callers cannot reach the address listened on"},
 		{commands: "broker", name: "serve", to: &s.serve, def: strings.Join(roleNames(), ","), help: "run these `ROLES`, separated by commas"},
-		{commands: "broker", name: "data", to: &s.data, def: "", help: "keep topics and registrations in the directory `DIR`, so that they survive the broker (default: in memory)"},
-		{commands: "broker", name: "restart-grace", to: &s.restartGrace, def: 10 * time.Second, help: "with --data: how long after its start the broker waits for providers that it knew before to come back"},
+		{commands: "broker", name: "data", to: &s.data, def: "", help: "keep nodes, sessions, topics and registrations in the directory `DIR`, so that they survive the broker (default: in memory)"},
+		{commands: "broker", name: "etcd", to: &s.etcd, def: "", help: "keep them in the etcd at `URLS`, separated by commas, in place of --data"},
+		{commands: "broker", name: "etcd-prefix", to: &s.etcdPrefix, def: "/trefoil", help: "with --etcd: what the broker's keys begin with; one broker at a time can use a `PREFIX`"},
+		{commands: "broker", name: "restart-grace", to: &s.restartGrace, def: 10 * time.Second, help: "with --data or --etcd: how long after its start the broker waits for providers that it knew before to come back"},
+		{commands: "broker", name: "session-interval", to: &s.sessionInterval, def: 2 * time.Second, help: "how often a client shows a sign of life, for its session to stay"},
+		{commands: "broker", name: "session-misses", to: &s.sessionMisses, def: 5, help: "end a session, and delete its nodes, after `N` such intervals in a row without one"},
 		{commands: "provide", name: "exec", to: &s.exec, def: "", help: "the shell `CMD` that handles a request: parameters on its standard input, result on its standard output"},
 		{commands: "provide", name: "parallel", to: &s.parallel, def: 64, help: "run at most `N` commands at once; further requests wait"},
 		{commands: "provide", name: "max-output", to: &s.maxOutput, def: 4 << 20, help: "stop a command that writes more than this many `BYTES`"},

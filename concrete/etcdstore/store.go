@@ -122,6 +122,9 @@ func (s *Store) Range(ctx context.Context, prefix string, limit int) ([]abstract
 	return s.keys.Range(prefix, limit), s.revision, nil
 }
 
+// Instant is abstract.Store's Instant: a transaction waits for a disk at least.
+func (s *Store) Instant() bool { return false }
+
 // Epoch is abstract.Store's Epoch: the id of the etcd cluster.
 func (s *Store) Epoch() string { return s.epoch }
 

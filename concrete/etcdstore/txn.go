@@ -53,7 +53,7 @@ func (s *Store) Txn(ctx context.Context, t abstract.Txn) (abstract.TxnResult, er
 func (s *Store) askFirst(ctx context.Context, t abstract.Txn) (res abstract.TxnResult, settled bool, err error) {
 	for i := range t.If {
 		c := &t.If[i]
-		if !c.Prefix || !s.manyBelow(c.Key) {
+		if !c.Prefix || c.Rev != 0 || !s.manyBelow(c.Key) {
 			continue
 		}
 		resp, err := s.get(ctx, s.prefix+c.Key, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
@@ -85,7 +85,7 @@ func (s *Store) compare(c *abstract.Compare) clientv3.Cmp {
 	key := s.prefix + c.Key
 	switch {
 	case c.Prefix:
-		return clientv3.Compare(clientv3.CreateRevision(key), "=", 0).WithPrefix()
+		return clientv3.Compare(clientv3.CreateRevision(key), "<", c.Rev+1).WithPrefix()
 	case c.Target == abstract.CompareValue:
 		return clientv3.Compare(clientv3.Value(key), "=", string(c.Value))
 	case c.Target == abstract.CompareMod:

@@ -77,6 +77,9 @@ func (s *Store) Sync(ctx context.Context) (int64, error) {
 	return s.revision, s.usable(ctx, "sync")
 }
 
+// Instant is abstract.Store's Instant.
+func (s *Store) Instant() bool { return true }
+
 // Epoch is abstract.Store's Epoch: random, as no other Store has this one's history.
 func (s *Store) Epoch() string { return s.epoch }
 
@@ -168,7 +171,7 @@ func (s *Store) expire() {
 // holds says whether a condition is met. A key that is not there has the revisions 0.
 func (s *Store) holds(c *abstract.Compare) bool {
 	if c.Prefix {
-		return !s.keys.Any(c.Key)
+		return !s.keys.AnyAfter(c.Key, c.Rev)
 	}
 	kv := s.keys.Get(c.Key)
 	switch {

@@ -50,8 +50,8 @@ func checkCompare(c *abstract.Compare) error {
 	if c.Target > abstract.CompareValue {
 		return invalid("comparison target %d is not known", c.Target)
 	}
-	if c.Prefix && (c.Target != abstract.CompareCreate || c.Rev != 0) {
-		return invalid("a comparison of a prefix says that nothing is below it: compare the create revision with 0")
+	if c.Prefix && (c.Target != abstract.CompareCreate || c.Rev < 0) {
+		return invalid("a comparison of a prefix says that nothing below it is younger than a revision: compare the create revision with that, or with 0 for nothing at all")
 	}
 	if len(c.Value) > abstract.StoreMaxValue {
 		return tooLarge("a value of %d bytes; a store takes %d, keep large data elsewhere", len(c.Value), abstract.StoreMaxValue)

@@ -52,13 +52,18 @@ func (t *Tree) Get(key string) *abstract.KV {
 	return t.buckets[b][i]
 }
 
-// Any reports whether a key begins with prefix.
-func (t *Tree) Any(prefix string) bool {
-	b, i, _ := t.locate(prefix)
-	if b < len(t.buckets) && i == len(t.buckets[b]) {
-		b, i = b+1, 0
+// AnyAfter reports whether a key that begins with prefix was made after a revision.
+// With 0 it is found at once, otherwise it looks at all of them.
+func (t *Tree) AnyAfter(prefix string, revision int64) bool {
+	for kv := range t.From(prefix) {
+		if !strings.HasPrefix(kv.Key, prefix) {
+			return false
+		}
+		if kv.CreateRevision > revision {
+			return true
+		}
 	}
-	return b < len(t.buckets) && strings.HasPrefix(t.buckets[b][i].Key, prefix)
+	return false
 }
 
 // Count returns how many keys begin with prefix, at most limit.

@@ -31,7 +31,7 @@ func TestTreeMatchesAMap(t *testing.T) {
 					delete(model, key)
 					continue
 				}
-				kv := &abstract.KV{Key: key}
+				kv := &abstract.KV{CreateRevision: 1, Key: key}
 				require.Same(t, model[key], k.Put(kv), "took the place of another KV than %s's", key)
 				model[key] = kv
 			}
@@ -58,7 +58,7 @@ func checkTree(t *rapid.T, k *Tree, model map[string]*abstract.KV) {
 		got = append(got, kv.Key)
 	}
 	require.Equal(t, above, got)
-	require.Equal(t, len(above) > 0 && strings.HasPrefix(above[0], from), k.Any(from), "any key below %q", from)
+	require.Equal(t, len(above) > 0 && strings.HasPrefix(above[0], from), k.AnyAfter(from, 0), "any key below %q", from)
 	require.Equal(t, len(model), k.Len())
 	for i, b := range k.buckets {
 		require.NotEmpty(t, b)

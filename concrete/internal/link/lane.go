@@ -21,8 +21,8 @@ type lane struct {
 }
 
 // Queue appends f or drops by the policy. A frame for a lane that was closed is
-// dropped without an error. With CloseConnection and a full lane, the error is the
-// one the connection is closed with.
+// dropped without an error. The error of one that DropOldest finds no room for is
+// Overloaded; with CloseConnection it is the one the connection is closed with.
 func (l *lane) Queue(f abstract.Frame) error {
 	o := &l.conn.out
 	o.mu.Lock()
@@ -32,11 +32,13 @@ func (l *lane) Queue(f abstract.Frame) error {
 	}
 	full := l.queue(o, f)
 	o.mu.Unlock()
-	if !full || l.cfg.Policy != abstract.CloseConnection {
+	if !full || l.cfg.Policy == abstract.DropNewest {
 		return nil
 	}
 	err := errLaneFull(l.cfg.MaxBytes)
-	l.conn.Close(err)
+	if l.cfg.Policy == abstract.CloseConnection {
+		l.conn.Close(err)
+	}
 	return err
 }
 
