@@ -93,6 +93,41 @@ func sleeps(s *source) []string {
 	return lines
 }
 
+// TestNoDeadlineUsesTheWallClock keeps the wall clock out of everything that decides
+// something: a time that is not taken as a number keeps its monotonic reading, and a
+// jump of the clock changes no difference of two of them.
+func TestNoDeadlineUsesTheWallClock(t *testing.T) {
+	forShow := map[string]string{
+		"server/node_server.go":       "a node's times, which decide nothing",
+		"business/requestor/wheel.go": "the far future, where no call has a deadline",
+	}
+	for _, s := range loadSources(t) {
+		first, _, _ := strings.Cut(s.dir, "/")
+		if s.test || forShow[s.path] != "" || !slices.Contains([]string{"abstract", "business", "concrete", "server", "client"}, first) {
+			continue
+		}
+		for _, line := range wallClocks(s) {
+			assert.Fail(t, "the wall clock is looked at", "%s: compare times as time.Now returns them, or durations", line)
+		}
+	}
+}
+
+// wallClocks are the places where a source takes a time for a number, or the other
+// way round: the monotonic reading is lost there.
+func wallClocks(s *source) []string {
+	if !slices.Contains(s.imports(), "time") {
+		return nil
+	}
+	var lines []string
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok && slices.Contains([]string{"Unix", "UnixMilli", "UnixMicro", "UnixNano", "Date", "Parse", "UTC", "Local"}, sel.Sel.Name) {
+			lines = append(lines, s.line(n))
+		}
+		return true
+	})
+	return lines
+}
+
 // TestConventionRulesCanFail plants offences, so that a rule that finds nothing is
 // noticed.
 func TestConventionRulesCanFail(t *testing.T) {
@@ -104,6 +139,10 @@ func TestConventionRulesCanFail(t *testing.T) {
 		assert.Empty(t, docFault([]*source{documented, parseSource(t, "b.go", "package p\n")}))
 		assert.Contains(t, docFault([]*source{documented, documented}), "more than one")
 		assert.Empty(t, docFault([]*source{parseSource(t, "a_test.go", "package p\n")}), "tests alone need none")
+	})
+	t.Run("wall clock", func(t *testing.T) {
+		planted := parseSource(t, "a.go", "package p\n\nimport \"time\"\n\nvar due = time.Now().UnixNano()\n\nvar left = time.Since(time.Now())\n")
+		assert.Equal(t, []string{"a.go:5"}, wallClocks(planted))
 	})
 	t.Run("init", func(t *testing.T) {
 		planted := parseSource(t, "a.go", "package p\n\ntype T int\n\nfunc (T) init() {}\n\nfunc init() {}\n")

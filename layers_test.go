@@ -68,7 +68,7 @@ var layers = []layer{
 		packages: []string{"client"},
 		may: []string{
 			"abstract", "business/*",
-			"concrete/tcp", "concrete/stdnet", "concrete/mem", "concrete/lv", "concrete/message", "concrete/workers",
+			"concrete/tcp", "concrete/stdnet", "concrete/mem", "concrete/lv", "concrete/message", "concrete/workers", "concrete/udp",
 		},
 		tests: []string{"server", "concrete/*", "abstract/*test"},
 	},
@@ -90,7 +90,7 @@ var layers = []layer{
 	{
 		name:     "cmd",
 		packages: []string{"cmd/*"},
-		may:      []string{".", "abstract", "concrete/*", "business/*", "server", "client"},
+		may:      []string{".", "abstract", "concrete/*", "business/*", "server", "client", "cmd/trefoil/internal/*"},
 		tests:    []string{"abstract/*test"},
 	},
 	{
@@ -108,14 +108,20 @@ type home struct {
 
 var homes = map[string]home{
 	"github.com/HdrHistogram/hdrhistogram-go": {packages: []string{"cmd/*"}},
+	"github.com/anishathalye/porcupine":       {tests: true},
 	"github.com/cloudwego/netpoll":            {packages: []string{"concrete/tcp"}},
+	"github.com/creack/pty":                   {tests: true},
 	"github.com/goccy/go-json":                {packages: []string{"concrete/message"}},
+	"github.com/klauspost/compress":           {packages: []string{"concrete/compress"}},
 	"github.com/spf13/cobra":                  {packages: []string{"cmd/*"}},
+	"github.com/spf13/pflag":                  {packages: []string{"cmd/*"}},
 	"github.com/stretchr/testify":             {tests: true},
 	"go.etcd.io/etcd":                         {packages: []string{"concrete/etcdstore"}},
 	"go.uber.org/goleak":                      {tests: true},
 	"go.uber.org/zap":                         {packages: []string{"concrete/etcdstore"}},
 	"google.golang.org/grpc":                  {packages: []string{"concrete/etcdstore"}},
+	"golang.org/x/term":                       {packages: []string{"cmd/*"}},
+	"gopkg.in/natefinch/lumberjack.v2":        {packages: []string{"cmd/trefoil/internal/logs"}},
 	"pgregory.net/rapid":                      {tests: true},
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"trefoil/abstract"
+	"trefoil/business/balance"
 	"trefoil/business/requestor"
 	"trefoil/concrete/message"
 )
@@ -20,6 +21,7 @@ type call struct {
 	begun      time.Time
 	deadline   time.Time
 	idempotent bool
+	key        string // for the balancer
 	req        message.RpcRequest
 	text       []byte // memory of the request's parameters
 
@@ -36,8 +38,10 @@ type call struct {
 
 	direct   bool      // there was a session at once, and the caller's goroutine sent the request
 	picked   *provider // by the target, for its own use
-	attempts int       // of the attempts, one at a time
-	instance string    // of the last attempt
+	among    *balance.Group
+	pick     balance.Pick // of the attempt under way, out of among; without Member: none
+	attempts int          // of the attempts, one at a time
+	instance string       // of the last attempt
 
 	mu      sync.Mutex
 	ended   bool
@@ -164,6 +168,7 @@ func (c *call) Ended(m abstract.BaseMessage, err error) {
 	if err == nil {
 		rsp := m.(*message.RpcResponse)
 		if rsp.Code == abstract.OK {
+			c.settle(balance.OK)
 			c.finish(Reply{Raw: rsp.Result, Instance: c.instance, Attempts: c.attempts}, nil)
 			return
 		}
@@ -173,6 +178,7 @@ func (c *call) Ended(m abstract.BaseMessage, err error) {
 	}
 	e := *asError(err)
 	e.Instance = c.instance
+	c.settle(balance.OutcomeOf(&e))
 	c.mu.Lock()
 	c.session, c.pending = nil, nil
 	c.last = &e
@@ -191,8 +197,20 @@ func (c *call) Ended(m abstract.BaseMessage, err error) {
 	}
 }
 
+// settle gives the pick of an attempt back, once.
+func (c *call) settle(o balance.Outcome) {
+	c.mu.Lock()
+	pick, group := c.pick, c.among
+	c.pick = balance.Pick{}
+	c.mu.Unlock()
+	if pick.Member != nil {
+		group.End(pick, time.Now(), o)
+	}
+}
+
 // failed notes that an instance could not be reached, and tries the next one.
 func (c *call) failed(instance string, e *abstract.Error) {
+	c.settle(balance.Failed)
 	c.mu.Lock()
 	c.attempts++
 	d := *e
@@ -213,13 +231,6 @@ func (c *call) failedAt(instance string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Contains(c.tried, instance)
-}
-
-// unspoilt says whether no instance has failed this call yet.
-func (c *call) unspoilt() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.tried) == 0
 }
 
 // startOver forgets which instances have failed.
@@ -291,6 +302,7 @@ func (c *call) fate() abstract.Sent {
 
 // finish ends the call; only the first time counts.
 func (c *call) finish(r Reply, e *abstract.Error) {
+	c.settle(balance.Ignored) // unless the attempt has ended
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()

@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,7 +199,7 @@ func TestCallsTakeTurns(t *testing.T) {
 		for i := range 3 {
 			w.provider(host(i+1), client.NewRegistryClient(conn))
 		}
-		rpc := w.rpc(client.NewDiscoveryClient(w.dial()))
+		rpc := w.rpc(client.NewDiscoveryClient(w.dial()), client.WithBalancing("round-robin"))
 		seen := map[string]int{}
 		for range 30 {
 			var who string
@@ -205,6 +207,70 @@ func TestCallsTakeTurns(t *testing.T) {
 			seen[who]++
 		}
 		assert.Equal(w, map[string]int{host(1): 10, host(2): 10, host(3): 10}, seen)
+	})
+}
+
+func TestUnknownBalancingIsAnErrorOfEveryCall(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.broker()
+		w.provider(host(1), client.NewRegistryClient(w.dial()))
+		rpc := w.rpc(client.NewDiscoveryClient(w.dial()), client.WithBalancing("rotate"))
+		err := rpc.Call(ctx, "who", nil, nil)
+		assert.ErrorIs(w, err, abstract.ErrInvalidParams)
+		assert.ErrorContains(w, err, "use one of least-pending, round-robin,")
+	})
+}
+
+func TestCallsOfAKeyGoToOneProvider(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.broker()
+		conn := w.dial()
+		for i := range 5 {
+			w.provider(host(i+1), client.NewRegistryClient(conn))
+		}
+		rpc := w.rpc(client.NewDiscoveryClient(w.dial()), client.WithBalancing("hash"))
+		used := map[string]bool{}
+		for key := range 20 {
+			first := ""
+			for range 5 {
+				var who string
+				require.NoError(w, rpc.Call(ctx, "who", nil, &who, client.Key(strconv.Itoa(key))))
+				if first == "" {
+					first = who
+				}
+				assert.Equal(w, first, who)
+			}
+			used[first] = true
+		}
+		assert.Greater(w, len(used), 2, "keys are spread")
+	})
+}
+
+func TestFailingProviderIsLeftOut(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.broker()
+		conn := w.dial()
+		w.provider(host(1), client.NewRegistryClient(conn))
+		w.provider(host(2), client.NewRegistryClient(conn))
+		bad := w.run(server.NewRpcServer(host(3), server.WithTransport(w.net.Server), server.WithLogger(quiet)))
+		require.NoError(w, server.Handle(bad.srv.(*server.RpcServer), "who", func(context.Context, struct{}) (string, error) {
+			return "", errors.New("it is broken")
+		}))
+		h, err := abstract.ParseHost(host(3))
+		require.NoError(w, err)
+		require.NoError(w, client.NewRegistryClient(conn).Register(ctx, abstract.Provider{Method: "who", Host: h, Hello: true}))
+		rpc := w.rpc(client.NewDiscoveryClient(w.dial()))
+		failures := func() (n int) {
+			for range 1500 {
+				if rpc.Call(ctx, "who", nil, nil) != nil {
+					n++
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			return n
+		}
+		assert.Greater(w, failures(), 100)
+		assert.Less(w, failures(), 20, "it gets no calls but now and then one on trial")
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 // Conn is a connection to a broker, or to one server, that connects again by
 // itself whenever it is lost, and then restores what stood on it: registrations,
 // discoveries, topics and subscriptions. RpcClient, RegistryClient,
-// DiscoveryClient and TopicClient share it. Safe for concurrent use; Close it
+// DiscoveryClient, TopicClient and NodeClient share it. Safe for concurrent use; Close it
 // when it is no longer needed.
 type Conn struct {
 	addr string
@@ -25,6 +25,7 @@ type Conn struct {
 	cancel context.CancelFunc
 	ended  sync.WaitGroup // the goroutine that keeps the connection up
 	events *serial        // runs the user's callbacks in order
+	tasks  tasks          // goroutines that Close waits for
 
 	topics        topics
 	registrations registrations
@@ -58,6 +59,8 @@ func Dial(ctx context.Context, addr string, opts ...Option) (*Conn, error) {
 	s, err := c.open(ctx)
 	if err != nil {
 		c.cancel()
+		c.tenure.close()
+		c.tasks.close()
 		c.events.close()
 		return nil, err
 	}
@@ -88,14 +91,15 @@ func (c *Conn) open(ctx context.Context) (*session, error) {
 	if c.cfg.legacy {
 		how = modeLegacy
 	}
+	begun := time.Now()
 	s, err := c.wire.open(ctx, c.addr, how, c.lost)
 	if err != nil {
 		return nil, err
 	}
-	c.tenure.met(s)
+	c.tenure.met(s, begun)
 	for _, k := range []keeper{&c.topics, &c.registrations, &c.discoveries, &c.watches} {
 		if err := k.restore(ctx, s); err != nil {
-			s.Close(err)
+			c.abandon(s, err)
 			return nil, err
 		}
 	}
@@ -119,7 +123,7 @@ func (c *Conn) up(s *session) error {
 	}
 	if c.waiting == nil { // closed meanwhile
 		c.mu.Unlock()
-		s.Close(nil)
+		c.abandon(s, nil)
 		return c.closedError()
 	}
 	c.current.Store(s)
@@ -136,6 +140,18 @@ func (c *Conn) up(s *session) error {
 		c.events.run(fn)
 	}
 	return nil
+}
+
+// abandon ends a session that nobody uses yet: with a goodbye after Close, so that
+// what the broker keeps for us ends too.
+func (c *Conn) abandon(s *session, err error) {
+	if c.ctx.Err() == nil {
+		s.Close(err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.leave(ctx, "the client closes")
 }
 
 // lost is called by a session that is gone.
@@ -221,6 +237,7 @@ func (c *Conn) Modern() bool {
 // the callbacks that run, so it must not be called from one.
 func (c *Conn) Close() error {
 	c.cancel()
+	c.tenure.close()
 	c.mu.Lock()
 	s := c.current.Load()
 	waiting := c.waiting
@@ -238,6 +255,7 @@ func (c *Conn) Close() error {
 	c.topics.close()
 	c.discoveries.close()
 	c.watches.close()
+	c.tasks.close()
 	c.events.close()
 	return nil
 }
@@ -310,25 +328,48 @@ func (c *Conn) ask(ctx context.Context, op string, r request) (abstract.BaseMess
 	if err := ctx.Err(); err != nil {
 		return nil, &abstract.Error{Code: abstract.CodeOf(err), Op: op, Message: "the context was over before the request was sent", Sent: abstract.SentNo, Err: err}
 	}
+	deadline := c.deadline(ctx)
+	return c.attempt(ctx, op, deadline, r.harmless, func(s *session) (abstract.BaseMessage, error) { return s.ask(ctx, deadline, r) })
+}
+
+// deadline is when an operation that begins now has to be done.
+func (c *Conn) deadline(ctx context.Context) time.Time {
 	deadline := time.Now().Add(c.cfg.timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
+		return d
 	}
+	return deadline
+}
+
+// attempt is ask with something to do on a session instead of a request. harmless
+// says that doing it twice does the same as doing it once.
+func (c *Conn) attempt(ctx context.Context, op string, deadline time.Time, harmless bool, do func(*session) (abstract.BaseMessage, error)) (abstract.BaseMessage, error) {
 	s := c.current.Load() // as a rule there is one, and nobody has to wait for it
 	var err error
+	unknown := false // an attempt before may have been done
 	for attempt := 1; ; attempt++ {
 		if s == nil {
 			if s, err = c.sessionBefore(ctx, deadline); err != nil {
-				return nil, decorate(asError(err), op, attempt, c.addr)
+				e := decorate(asError(err), op, attempt, c.addr)
+				if unknown {
+					e.Sent = abstract.SentUnknown
+				}
+				return nil, e
 			}
 		}
-		m, err := s.ask(ctx, deadline, r)
+		begun := time.Now()
+		m, err := do(s)
 		if err == nil {
+			c.tenure.hears(s, begun)
 			return m, nil
 		}
 		e := asError(err)
+		if unknown = unknown || e.Sent != abstract.SentNo; unknown && e.Sent == abstract.SentNo {
+			d := *e
+			d.Sent, e = abstract.SentUnknown, &d
+		}
 		late := ctx.Err() != nil || !time.Now().Before(deadline)
-		if late || e.Code != abstract.Disconnected || c.ctx.Err() != nil || (e.Sent != abstract.SentNo && !r.harmless) {
+		if late || e.Code != abstract.Disconnected || c.ctx.Err() != nil || (e.Sent != abstract.SentNo && !harmless) {
 			return nil, decorate(e, op, attempt, c.addr)
 		}
 		if !c.outlived(ctx, deadline, s) { // the session fails calls before it is replaced

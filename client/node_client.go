@@ -106,19 +106,35 @@ func (n *NodeClient) do(ctx context.Context, a message.NodeAction, ops ...messag
 // nodeRequest asks for a node operation. see, unless nil, gets an answer without an
 // error in order with the events that follow it.
 func (c *Conn) nodeRequest(ctx context.Context, a message.NodeAction, ops []message.NodeAction, see func(*message.NodeResponse)) (*message.NodeResponse, error) {
-	what := string(a.Op)
-	if a.Path != "" {
-		what += " " + a.Path
+	what := describe(&a)
+	if err := ctx.Err(); err != nil {
+		return nil, &abstract.Error{Code: abstract.CodeOf(err), Op: what, Message: "the context was over before the request was sent", Sent: abstract.SentNo, Err: err}
 	}
-	if c.Connected() && !c.Modern() {
-		return nil, &abstract.Error{Code: abstract.Unsupported, Op: what, Message: c.addr + " is an existing program without nodes", Sent: abstract.SentNo}
+	deadline := c.deadline(ctx)
+	m, err := c.attempt(ctx, what, deadline, harmless(&a), func(s *session) (abstract.BaseMessage, error) {
+		return s.askNode(ctx, deadline, a, ops, see)
+	})
+	if err != nil {
+		return nil, err
 	}
-	patience := c.cfg.timeout
-	if d, ok := ctx.Deadline(); ok {
-		patience = min(patience, time.Until(d))
+	return accepted(what, m, c.addr)
+}
+
+// describe says what an operation does, for errors.
+func describe(a *message.NodeAction) string {
+	if a.Path == "" {
+		return string(a.Op)
 	}
-	r := request{want: abstract.RspNode, harmless: harmless(&a), build: func(id string) abstract.BaseMessage {
-		return &message.NodeRequest{Header: message.ID(id), NodeAction: a, Ops: ops, TimeoutMs: budget(patience)}
+	return string(a.Op) + " " + a.Path
+}
+
+// askNode asks for a node operation on one connection.
+func (s *session) askNode(ctx context.Context, deadline time.Time, a message.NodeAction, ops []message.NodeAction, see func(*message.NodeResponse)) (abstract.BaseMessage, error) {
+	if !s.modern() {
+		return nil, &abstract.Error{Code: abstract.Unsupported, Message: s.name() + " is an existing program without nodes", Sent: abstract.SentNo}
+	}
+	r := request{want: abstract.RspNode, build: func(id string) abstract.BaseMessage {
+		return &message.NodeRequest{Header: message.ID(id), NodeAction: a, Ops: ops, TimeoutMs: budget(time.Until(deadline))}
 	}}
 	if see != nil {
 		r.see = func(m abstract.BaseMessage) {
@@ -127,13 +143,14 @@ func (c *Conn) nodeRequest(ctx context.Context, a message.NodeAction, ops []mess
 			}
 		}
 	}
-	m, err := c.ask(ctx, what, r)
-	if err != nil {
-		return nil, err
-	}
+	return s.ask(ctx, deadline, r)
+}
+
+// accepted is the answer to a node operation, or the error that it carries.
+func accepted(what string, m abstract.BaseMessage, addr string) (*message.NodeResponse, error) {
 	rsp := m.(*message.NodeResponse)
 	if rsp.Code != abstract.OK {
-		e := refused(what, rsp.Code, rsp.Message, c.addr)
+		e := refused(what, rsp.Code, rsp.Message, addr)
 		e.Details = rsp.Details
 		return nil, e
 	}

@@ -21,7 +21,11 @@ type config struct {
 	logger    *slog.Logger
 	transport Transport
 	legacy    bool
-	newPicker func() abstract.Picker
+	balancer  func(method string) Balancer
+	picked    bool // by WithPicker: every provider is used
+	zone      string
+	subset    balance.Subset
+	problem   error // with the options: every call tells it
 
 	timeout        time.Duration
 	connectTimeout time.Duration
@@ -37,6 +41,7 @@ type config struct {
 	maxWaiting  int
 	maxMethods  int
 	subscribing int // bytes waiting in one subscription
+	heartbeats  bool
 
 	onConnected    []func()
 	onDisconnected []func(error)
@@ -49,7 +54,7 @@ func defaults() config {
 	return config{
 		logger:         slog.Default(),
 		transport:      StandardNet,
-		newPicker:      func() abstract.Picker { return balance.NewRoundRobin() },
+		balancer:       func(string) Balancer { return balance.NewLeastPending(nil) },
 		timeout:        5 * time.Second,
 		connectTimeout: 5 * time.Second,
 		helloTimeout:   2 * time.Second,
@@ -63,6 +68,7 @@ func defaults() config {
 		maxWaiting:     65_536,
 		maxMethods:     4096,
 		subscribing:    8 << 20,
+		heartbeats:     true,
 	}
 }
 
@@ -104,9 +110,71 @@ func WithTransport(t Transport) Option { return func(c *config) { c.transport = 
 // and a peer that does not answer it is taken for such a program.
 func WithLegacy() Option { return func(c *config) { c.legacy = true } }
 
-// WithPicker sets how an RpcClient chooses among a method's providers; make is
-// called once per method. The default is round-robin.
-func WithPicker(make func() abstract.Picker) Option { return func(c *config) { c.newPicker = make } }
+// Balancer chooses among the providers of one method, of one client. Implement it
+// to choose in a way of your own: see package trefoil/business/balance for what it
+// is told and must not do.
+type Balancer = balance.Balancer
+
+// WithBalancing sets by which rule an RpcClient chooses among a method's providers:
+//
+//	least-pending  of two at random the one with fewer calls in flight (the default)
+//	round-robin    each in turn
+//	random         any
+//	weighted       by their weights
+//	latency        of two at random the one that answers sooner
+//	hash           by the call's Key: the same one for the same key, unless that has too much to do
+//	zone, zone:R   those of the client's own zone while they have room, by least-pending or rule R there
+//
+// A rule that is not known is an error of every call. Whatever the rule, a provider
+// that is new gets its share step by step, and one that fails, or is far slower than
+// the others, is left out for a while and then tried again.
+func WithBalancing(rule string) Option {
+	return func(c *config) {
+		choose, err := balance.ByName(rule)
+		if err != nil {
+			c.problem = err
+			return
+		}
+		c.balancer = func(string) Balancer { return choose(balance.Settings{Zone: c.zone}) }
+	}
+}
+
+// WithBalancer is WithBalancing for a rule of your own. make is called once for each
+// method.
+func WithBalancer(make func() Balancer) Option {
+	return func(c *config) { c.balancer = func(string) Balancer { return make() } }
+}
+
+// WithPicker is WithBalancer for a rule that needs to know nothing but who there is.
+// Providers that are new or that fail are not treated in a special way then.
+func WithPicker(make func() abstract.Picker) Option {
+	return func(c *config) {
+		c.picked = true
+		c.balancer = func(method string) Balancer { return balance.FromPicker(method, make()) }
+	}
+}
+
+// WithZone says in which zone the client is, for the rule zone.
+func WithZone(zone string) Option { return func(c *config) { c.zone = zone } }
+
+// WithSubset lets an RpcClient use only so many of a method's providers, chosen so
+// that clients with different numbers spread evenly. It spares connections where
+// clients and providers are many.
+func WithSubset(size int, number uint64) Option {
+	return func(c *config) { c.subset = balance.Subset{Size: size, Client: number} }
+}
+
+// newGroup makes the group that a method's providers are chosen from.
+func (c *config) newGroup(method string, now time.Time) *balance.Group {
+	logger := c.logger
+	cfg := balance.Config{Balancer: c.balancer(method), Subset: c.subset, OnNotice: func(n balance.Notice) {
+		logger.Info("provider left out or used again", "method", method, "peer", n.Member.Instance().Host.String(), "ejected", n.Ejected, "err", n.Why)
+	}}
+	if c.picked {
+		cfg.SlowStart, cfg.Outliers.Off = -1, true
+	}
+	return balance.NewGroup(cfg, now)
+}
 
 // WithTimeout sets the deadline of operations whose context has none, or a later
 // one; the default is 5 s.
@@ -142,8 +210,16 @@ func WithMaxPending(n int) Option {
 
 // WithSubscriptionQueue sets how many bytes of messages may wait for one
 // subscription's callback or iterator; the default is 8 MiB. Above it the oldest
-// are dropped, and Message.Missed says how many.
+// are dropped, and Message.Missed says how many. As much may wait for one Watch;
+// above it all is dropped, and an event with Resync says so.
 func WithSubscriptionQueue(bytes int) Option { return func(c *config) { c.subscribing = bytes } }
+
+// WithUDPHeartbeats says whether a Conn also tells the broker by UDP datagrams, two
+// in each of the session's intervals, that its session lives, when the broker takes
+// them; the default is true. They keep the session when the connection is lost and
+// for as long as it takes to come back. There are none where the connection is not
+// over TCP.
+func WithUDPHeartbeats(on bool) Option { return func(c *config) { c.heartbeats = on } }
 
 // OnConnected adds a callback for every time the connection is up: the first
 // time, and after each reconnect when everything was restored. Callbacks of a
@@ -179,6 +255,7 @@ type CallOption func(*callOptions)
 type callOptions struct {
 	timeout    time.Duration
 	idempotent bool
+	key        string
 }
 
 // Timeout sets the call's deadline from now, when the context's is not earlier.
@@ -188,3 +265,7 @@ func Timeout(d time.Duration) CallOption { return func(o *callOptions) { o.timeo
 // once. Only such calls are tried again, with another provider, when their
 // request may have been handled before the connection was lost.
 func Idempotent() CallOption { return func(o *callOptions) { o.idempotent = true } }
+
+// Key says what a call is about, for the rule hash: calls of the same key go to the
+// same provider.
+func Key(key string) CallOption { return func(o *callOptions) { o.key = key } }

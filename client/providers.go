@@ -3,12 +3,12 @@ package client
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
+	"trefoil/business/balance"
 )
 
 // providers is the target of a client that finds providers through a registry:
@@ -28,7 +28,7 @@ type providers struct {
 // route is what is known of one method's providers.
 type route struct {
 	method  string
-	picker  abstract.Picker
+	group   *balance.Group
 	stop    func()
 	known   bool
 	list    []abstract.Provider
@@ -57,7 +57,12 @@ func (p *providers) ready(c *call) (*session, string, bool) {
 	if r == nil || len(r.list) == 0 || p.closed {
 		return nil, "", false
 	}
-	h := p.host(r.list[r.picker.Pick(r.list)])
+	pick, ok := r.group.Pick(balance.Call{Now: c.begun, Key: c.key})
+	if !ok {
+		return nil, "", false
+	}
+	c.pick, c.among = pick, r.group
+	h := p.hostOf(pick)
 	s := h.current.Load()
 	if s == nil {
 		c.picked = h // its turn it is; route connects to it
@@ -102,7 +107,7 @@ func (p *providers) routeOf(method string) (*route, error) {
 	if len(p.routes) >= p.client.cfg.maxMethods && !p.evict() {
 		return nil, &abstract.Error{Code: abstract.Overloaded, Message: "too many methods are in use by one client", Sent: abstract.SentNo}
 	}
-	r := &route{method: method, picker: p.client.cfg.newPicker(), waiting: make(map[*routing]struct{})}
+	r := &route{method: method, group: p.client.cfg.newGroup(method, time.Now()), waiting: make(map[*routing]struct{})}
 	p.routes[method] = r
 	r.stop = p.discovery.Follow(method, func(list abstract.Providers) { p.update(r, list) })
 	return r, nil
@@ -140,6 +145,7 @@ func (p *providers) update(r *route, change abstract.Providers) {
 		return
 	}
 	r.list, r.known = change.List, true
+	r.group.Update(instancesOf(change.List), time.Now())
 	var retired []*provider
 	for _, gone := range change.Offline {
 		if h := p.hosts[gone.Host]; h != nil && !p.listed(gone.Host) {
@@ -187,34 +193,36 @@ func (p *providers) choose(r *route, c *call) (*provider, error) {
 	if len(r.list) == 0 {
 		return nil, &abstract.Error{Code: abstract.ServiceNotFound, Message: "nobody provides it now; start a provider, or wait for one with DiscoveryClient.WaitFor", Sent: abstract.SentNo}
 	}
-	if c.unspoilt() && p.healthy(r) {
-		return p.host(r.list[r.picker.Pick(r.list)]), nil
+	c.settle(balance.Ignored)
+	now := time.Now()
+	failed := func(m *balance.Member) bool { return c.failedAt(m.Instance().Host.String()) }
+	pick, ok := r.group.Pick(balance.Call{Now: now, Key: c.key, Avoid: func(m *balance.Member) bool {
+		h := p.hosts[m.Instance().Host]
+		return h != nil && h.ailing(now) || failed(m)
+	}})
+	if !ok {
+		pick, ok = r.group.Pick(balance.Call{Now: now, Key: c.key, Avoid: failed})
 	}
-	fresh := slices.DeleteFunc(slices.Clone(r.list), func(q abstract.Provider) bool { return c.failedAt(q.Host.String()) })
-	if len(fresh) == 0 {
+	if !ok {
 		return nil, errAllTried
 	}
-	now := time.Now()
-	good := slices.DeleteFunc(slices.Clone(fresh), func(q abstract.Provider) bool {
-		h := p.hosts[q.Host]
-		return h != nil && h.ailing(now)
-	})
-	if len(good) == 0 {
-		good = fresh
-	}
-	return p.host(good[r.picker.Pick(good)]), nil
+	c.mu.Lock()
+	c.pick, c.among = pick, r.group
+	c.mu.Unlock()
+	return p.hostOf(pick), nil
 }
 
-// healthy says whether every provider of a method can be reached, as far as we
-// know. It is called with the lock held.
-func (p *providers) healthy(r *route) bool {
-	now := time.Now()
-	for _, q := range r.list {
-		if h := p.hosts[q.Host]; h != nil && h.ailing(now) {
-			return false
-		}
+// hostOf returns the entry of the host that was picked. It is called with the lock held.
+func (p *providers) hostOf(pick balance.Pick) *provider {
+	return p.host(pick.Member.Instance().Value.(abstract.Provider))
+}
+
+func instancesOf(list []abstract.Provider) []balance.Instance {
+	instances := make([]balance.Instance, len(list))
+	for i, q := range list {
+		instances[i] = balance.Instance{ID: q.Instance, Host: q.Host, Value: q}
 	}
-	return true
+	return instances
 }
 
 // host returns the entry of a provider's host. It is called with the lock held.

@@ -178,7 +178,7 @@ func (c *RpcClient) prepare(ctx context.Context, k *call, method string, params 
 		for _, opt := range opts {
 			opt(&o)
 		}
-		timeout, k.idempotent = o.timeout, o.idempotent
+		timeout, k.idempotent, k.key = o.timeout, o.idempotent, o.key
 	}
 	k.client, k.begun = c, time.Now()
 	k.deadline = k.begun.Add(timeout)
@@ -186,7 +186,9 @@ func (c *RpcClient) prepare(ctx context.Context, k *call, method string, params 
 		k.deadline = d
 	}
 	k.req.Method = method
-	k.req.Parameters, k.err = encodeParams(&k.text, params)
+	if k.err = c.cfg.problem; k.err == nil {
+		k.req.Parameters, k.err = encodeParams(&k.text, params)
+	}
 }
 
 // encodeParams makes the JSON object of a call's parameters, in text's memory.

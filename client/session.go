@@ -206,6 +206,8 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 			s.metOnce.Do(func() { close(s.met) })
 		case v.Reply != nil:
 			s.answer(v.Reply)
+		case m.Type() == abstract.Pong:
+			s.requests.Complete(m) // of a ping that somebody waits for, or else of the judge's
 		case v.Deliver && m.Type().Response():
 			rest = s.complete(rest, m)
 		case v.Deliver && m.Check() == nil:

@@ -25,10 +25,11 @@ func (s *RpcServer) onRpcRequest(t *turn, req *message.RpcRequest) {
 		return
 	}
 	call := &call{srv: s, conn: c, req: req, slow: slow}
+	most := s.ep.limits.Load().CallsPerConn
 	under, waiting := c.calls.Add(1), c.callBytes.Add(call.size())
-	if under > int64(s.ep.cfg.callsPerConn) || under > 1 && waiting > int64(s.ep.cfg.maxInbound) {
+	if under > int64(most) || under > 1 && waiting > int64(s.ep.cfg.maxInbound) {
 		call.end()
-		c.refuse(req, abstract.Errorf(abstract.Overloaded, "more than %d calls, or %d bytes of them, of this connection are under way; wait for some to end", s.ep.cfg.callsPerConn, s.ep.cfg.maxInbound))
+		c.refuse(req, abstract.Errorf(abstract.Overloaded, "more than %d calls, or %d bytes of them, of this connection are under way; wait for some to end", most, s.ep.cfg.maxInbound))
 		return
 	}
 	if req.TimeoutMs > 0 {

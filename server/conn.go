@@ -112,17 +112,17 @@ func (c *conn) OnClose(err error) {
 	t.forget()
 	t.end()
 	if lostWithoutFault(err) {
-		c.ep.log.Debug("connection closed", "peer", c.name(), "err", err)
+		c.ep.logs.conn.Debug("connection closed", "peer", c.name(), "err", err)
 		return
 	}
-	c.ep.log.Warn("connection closed", "peer", c.name(), "err", err)
+	c.ep.logs.conn.Warn("connection closed", "peer", c.name(), "err", err)
 }
 
 // tick is called now and then by the endpoint.
 func (c *conn) tick(now time.Time) {
 	stalled := c.Stalled()
-	if stalled > c.ep.cfg.frameTimeout {
-		c.leave(abstract.Errorf(abstract.Timeout, "a frame was not finished within %s; send whole frames", c.ep.cfg.frameTimeout))
+	if frameTimeout := c.ep.limits.Load().FrameTimeout; stalled > frameTimeout {
+		c.leave(abstract.Errorf(abstract.Timeout, "a frame was not finished within %s; send whole frames", frameTimeout))
 		return
 	}
 	c.mu.Lock()
@@ -193,7 +193,7 @@ func (c *conn) encode(m abstract.BaseMessage) (abstract.Frame, error) {
 		}
 	}
 	if err != nil {
-		c.ep.log.Debug("message not sent", "peer", c.name(), "id", m.ID(), "err", err)
+		c.ep.logs.conn.Debug("message not sent", "peer", c.name(), "id", m.ID(), "err", err)
 		return abstract.Frame{}, err
 	}
 	return abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Free: lv.Recycle}, nil
@@ -268,7 +268,7 @@ func (c *conn) refuse(m abstract.BaseMessage, err error) {
 		}
 		c.reply(rsp)
 	default:
-		c.ep.log.Debug("message ignored", "peer", c.name(), "type", m.Type().String(), "id", m.ID(), "err", err)
+		c.ep.logs.conn.Debug("message ignored", "peer", c.name(), "type", m.Type().String(), "id", m.ID(), "err", err)
 	}
 }
 

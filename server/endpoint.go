@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"log/slog"
 	"net"
 	"strconv"
 	"sync"
@@ -39,7 +38,8 @@ type part interface {
 // parts that registered for them. It is what all servers have in common.
 type endpoint struct {
 	cfg      config
-	log      *slog.Logger
+	logs     loggers
+	limits   atomic.Pointer[Limits] // those that can change
 	protocol *lv.Protocol
 	dispatch *dispatch.Dispatcher[*turn]
 	listener abstract.BaseServer
@@ -71,7 +71,7 @@ func newEndpoint(addr string, cfg config) *endpoint {
 	codec := message.New(message.Config{MaxDepth: cfg.maxDepth})
 	ep := &endpoint{
 		cfg:        cfg,
-		log:        cfg.logger,
+		logs:       newLoggers(cfg.logger),
 		protocol:   lv.New(codec, lv.Config{MaxFrame: cfg.maxFrame}),
 		dispatch:   dispatch.New[*turn](),
 		conns:      make(map[uint64]*conn),
@@ -80,11 +80,12 @@ func newEndpoint(addr string, cfg config) *endpoint {
 		messengers: workers.New(workers.Config{Max: 256}),
 		instant:    true,
 	}
+	ep.limits.Store(cfg.limits())
 	ep.life, ep.stop = context.WithCancel(context.Background())
 	ep.dispatch.Unhandled = (*turn).unserved
 	ep.dispatch.OnPanic = func(t *turn, m abstract.BaseMessage, v any, stack []byte) {
 		c := t.conn
-		ep.log.Error("handling a message panicked", "peer", c.name(), "id", m.ID(), "err", v, "stack", string(stack))
+		ep.logs.conn.Error("handling a message panicked", "peer", c.name(), "id", m.ID(), "err", v, "stack", string(stack))
 		c.refuse(m, abstract.Errorf(abstract.Internal, "the server failed on this message"))
 	}
 	ep.listener = cfg.transport(addr, abstract.TransportConfig{
@@ -95,7 +96,7 @@ func newEndpoint(addr string, cfg config) *endpoint {
 		WriteTimeout: cfg.writeTimeout,
 		MaxConns:     cfg.maxConns,
 		Go:           ep.deliverers.Go,
-		Logger:       cfg.logger,
+		Logger:       ep.logs.transport,
 	})
 	return ep
 }
@@ -127,7 +128,7 @@ func (ep *endpoint) Serve() error {
 	if err := ep.Listen(); err != nil {
 		return err
 	}
-	ep.log.Info("server started", "addr", ep.Addr().String())
+	ep.logs.server.Info("server started", "addr", ep.Addr().String())
 	return ep.listener.Serve()
 }
 
@@ -160,7 +161,7 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 		// A handler that ignores the end of its context must not hold us up.
 		go ep.deliverers.Close()
 		go ep.messengers.Close()
-		ep.log.Info("server stopped")
+		ep.logs.server.Info("server stopped")
 	})
 	return err
 }
@@ -250,10 +251,10 @@ func (ep *endpoint) forget(t *turn) {
 // costs less than a timer each. It looks at some at a time: pongs that came from
 // thousands of peers at once would take memory that stays taken.
 func (ep *endpoint) watch() {
-	every := max(min(ep.cfg.pingEvery/4, ep.cfg.frameTimeout/4, time.Second), 5*time.Millisecond)
-	ticker := time.NewTicker(every)
+	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
+		every := max(min(ep.cfg.pingEvery/4, ep.limits.Load().FrameTimeout/4, time.Second), 5*time.Millisecond)
 		all := ep.all()
 		parts := min(1+len(all)/watchedAtOnce, int(every/time.Millisecond))
 		ticker.Reset(every / time.Duration(parts))

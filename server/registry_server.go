@@ -124,7 +124,7 @@ func (s *RegistryServer) sweep() {
 func (s *RegistryServer) remove(txns []abstract.Txn) bool {
 	for _, txn := range txns {
 		if err := s.run(nil, txn); err != nil {
-			s.ep.log.Error("providers that are gone not removed yet", "err", err)
+			s.ep.logs.registry.Error("providers that are gone not removed yet", "err", err)
 			return false
 		}
 	}
@@ -254,11 +254,15 @@ func (s *RegistryServer) removeStrays(id registry.ConnID) {
 func (s *RegistryServer) lost(t *turn) {
 	s.index.Lock()
 	s.pd.Forget(registry.ConnID(t.conn.id))
+	if s.ep.draining() { // it is our doing: nobody is to be told that a provider has gone
+		s.index.Unlock()
+		return
+	}
 	txns := s.pd.PlanDisconnect(registry.ConnID(t.conn.id))
 	s.index.Unlock()
 	for i, txn := range txns {
 		if err := s.run(t, txn); err != nil {
-			s.ep.log.Error("providers of a lost connection not removed yet", "peer", t.conn.name(), "err", err)
+			s.ep.logs.registry.Error("providers of a lost connection not removed yet", "peer", t.conn.name(), "err", err)
 			s.after(storeTimeout, func() { s.removeLater(txns[i:]) })
 			return
 		}

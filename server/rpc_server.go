@@ -73,7 +73,7 @@ func NewRpcServer(addr string, opts ...Option) *RpcServer {
 func newRpcServer(ep *endpoint) *RpcServer {
 	s := &RpcServer{
 		ep:       ep,
-		router:   router.New(router.Config{Logger: ep.log}),
+		router:   router.New(router.Config{Logger: ep.logs.rpc}),
 		instance: rand.Text(),
 		idle:     make(chan struct{}, 1),
 		workers:  workers.New(workers.Config{Max: ep.cfg.handlers, Queue: ep.cfg.handlerQueue}),
@@ -132,7 +132,7 @@ func (s *RpcServer) Serve() error {
 	case abstract.InvalidParams: // no waiting will mend it
 		return err
 	default:
-		s.ep.log.Warn("methods not registered yet", "err", err)
+		s.ep.logs.rpc.Warn("methods not registered yet", "err", err)
 	}
 	return s.ep.Serve()
 }
@@ -219,14 +219,14 @@ func (s *RpcServer) drain(ctx context.Context) {
 	s.mu.Unlock()
 	if len(gone) > 0 {
 		if err := s.ep.cfg.registry.Unregister(ctx, gone...); err != nil {
-			s.ep.log.Warn("methods not unregistered", "err", err)
+			s.ep.logs.rpc.Warn("methods not unregistered", "err", err)
 		}
 	}
 	for s.active.Load() > 0 {
 		select {
 		case <-s.idle: // look again
 		case <-ctx.Done():
-			s.ep.log.Warn("calls still running at the end of the shutdown's time")
+			s.ep.logs.rpc.Warn("calls still running at the end of the shutdown's time")
 			return
 		}
 	}

@@ -61,9 +61,9 @@ func (s *sessions) start() error {
 // serve begins to look after the sessions, when the server listens at addr.
 func (s *sessions) serve(addr net.Addr) {
 	if tcp, ok := addr.(*net.TCPAddr); ok && s.ep.cfg.heartbeats {
-		listener, err := udp.Listen(udp.Config{Addr: tcp.String(), Handler: s.beat, Logger: s.ep.log})
+		listener, err := udp.Listen(udp.Config{Addr: tcp.String(), Handler: s.beat, Logger: s.ep.logs.session})
 		if err != nil { // sessions live by their connections then
-			s.ep.log.Warn("heartbeat datagrams are not received", "err", err)
+			s.ep.logs.session.Warn("heartbeat datagrams are not received", "err", err)
 		} else {
 			s.udp.Store(listener)
 		}
@@ -96,7 +96,7 @@ func (s *sessions) greet(c *conn, req *message.SessionRequest) *message.SessionG
 	grant, old, err := s.manager.Greet(req, c, s.now())
 	s.index.Unlock()
 	if err != nil {
-		s.ep.log.Warn("no session given", "peer", c.name(), "err", err)
+		s.ep.logs.session.Warn("no session given", "peer", c.name(), "err", err)
 		return nil
 	}
 	if old, ok := old.(*conn); ok {
@@ -160,7 +160,7 @@ func (s *sessions) tick(now, late time.Duration) (more bool) {
 	s.bury(expired)
 	s.index.Unlock()
 	for _, e := range expired {
-		s.ep.log.Info("session expired", "session", e.ID.String())
+		s.ep.logs.session.Info("session expired", "session", e.ID.String())
 		if c, ok := e.Conn.(*conn); ok {
 			c.leave(abstract.Errorf(abstract.SessionExpired, "nothing was heard of the session for too long; open a new one"))
 		}
@@ -217,7 +217,7 @@ func (s *sessions) undertake() {
 				if s.ep.draining() {
 					return
 				}
-				s.ep.log.Error("nodes of ended sessions not removed yet", "sessions", len(some), "err", err)
+				s.ep.logs.session.Error("nodes of ended sessions not removed yet", "sessions", len(some), "err", err)
 				if !s.pause(time.Second) {
 					return
 				}

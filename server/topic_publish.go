@@ -37,7 +37,7 @@ func (s *TopicServer) publish(t *turn, first *message.TopicRequest) {
 	run := t.takePublishes(first)
 	p := &t.pushes
 	defer p.forget()
-	p.topic, p.run, p.max = first.Topic, run, min(pushBytes, s.ep.cfg.subscriberCap/pushShare)
+	p.topic, p.run, p.max = first.Topic, run, min(pushBytes, s.ep.limits.Load().SubscriberQueue/pushShare)
 	for _, m := range run {
 		p.modern.single = append(p.modern.single, m.(*message.TopicRequest).Frame())
 	}
@@ -90,7 +90,7 @@ func (s *TopicServer) framesFor(p *pushes, to *subscriber) []abstract.Frame {
 	}
 	fit, skipped := f.within(to.limit)
 	s.skipped.Add(uint64(skipped))
-	s.ep.log.Debug("push skipped", "peer", to.conn.name(), "topic", p.topic, "skipped", skipped)
+	s.ep.logs.topic.Debug("push skipped", "peer", to.conn.name(), "topic", p.topic, "skipped", skipped)
 	return fit
 }
 

@@ -130,7 +130,7 @@ func (s *TopicServer) subscribe(c *conn, name string) error {
 	if err != nil || sub.Lane != nil {
 		return err
 	}
-	cfg := abstract.LaneConfig{MaxBytes: s.ep.cfg.subscriberCap, Policy: abstract.CloseConnection}
+	cfg := abstract.LaneConfig{MaxBytes: s.ep.limits.Load().SubscriberQueue, Policy: abstract.CloseConnection}
 	if c.modern() {
 		cfg.Policy = abstract.DropOldest
 		cfg.Gap = func(missed uint64) abstract.Frame { return s.gap(c, name, missed) }

@@ -101,7 +101,7 @@ func (s *NodeServer) watch(c *conn, m *message.NodeRequest) {
 	w := s.watches[key]
 	if w == nil {
 		w = &watch{conn: c}
-		w.Lane = c.NewLane(abstract.LaneConfig{MaxBytes: s.ep.cfg.watcherCap, Policy: abstract.DropOldest, Gap: func(uint64) abstract.Frame {
+		w.Lane = c.NewLane(abstract.LaneConfig{MaxBytes: s.ep.limits.Load().WatcherQueue, Policy: abstract.DropOldest, Gap: func(uint64) abstract.Frame {
 			return s.gap(w, key.path, key.scope)
 		}})
 		s.watches[key] = w
@@ -123,7 +123,7 @@ func (s *NodeServer) recent(w *watch, missed []*message.NodeEvent) (events []tol
 	size, limit := 0, w.conn.judge.MaxFrame()
 	for _, e := range missed {
 		event := told{event: e}
-		if size += len(event.frame(s.ep, limit)); size > s.ep.cfg.watcherCap {
+		if size += len(event.frame(s.ep, limit)); size > s.ep.limits.Load().WatcherQueue {
 			return nil, false
 		}
 		events = append(events, event)

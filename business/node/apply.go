@@ -60,6 +60,7 @@ func (m *NodeManager) Load(kvs []abstract.KV, rev int64) (notices []Notice, ok b
 		m.dropIfUnused(s)
 	}
 	m.history.begin(rev)
+	m.watched = m.watched || len(kvs) > 0 // who watched it before will come back
 	return m.watches.notices(rev, m.changes()), true
 }
 
@@ -189,8 +190,18 @@ func (m *NodeManager) leave(n *node) {
 	}
 }
 
-// changes returns what has changed since it was called last.
+// changes returns what has changed since it was called last, if there is somebody to
+// be told.
 func (m *NodeManager) changes() []message.NodeChange {
+	if !m.watched {
+		for _, n := range m.dirty {
+			n.dirty = false
+		}
+		clear(m.dirty)
+		clear(m.gone)
+		m.dirty, m.gone = m.dirty[:0], m.gone[:0]
+		return nil
+	}
 	dirty, gone := m.dirty, m.gone
 	m.dirty, m.gone = nil, nil
 	if len(dirty)+len(gone) == 0 {

@@ -32,6 +32,10 @@ func newBroker(t require.TestingT, cfg Config) *broker {
 func newBrokerOn(t require.TestingT, s *memstore.Store, cfg Config) *broker {
 	cfg.Epoch = epoch
 	b := &broker{t: t, store: s, m: NewNodeManager(cfg), now: 1000}
+	const nobody = ConnID(1 << 60)
+	_, _, err := b.m.Watch(nobody, &message.NodeAction{Path: root, Scope: abstract.ScopeNode}) // from here on there is a history
+	require.NoError(t, err)
+	b.m.Forget(nobody)
 	s.Follow(Prefix, func(c abstract.Change) {
 		b.queue = append(b.queue, c)
 		if !b.late {

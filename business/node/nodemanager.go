@@ -50,6 +50,7 @@ type NodeManager struct {
 	gone  []string // and deleted by it
 
 	watches watches
+	watched bool // somebody has ever watched, or may have: before that there is no history
 	history history
 	scratch []byte // to see how long a JSON text is
 }

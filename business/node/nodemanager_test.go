@@ -575,3 +575,18 @@ func TestProvidersShowInTheTree(t *testing.T) {
 	assert.Equal(t, []string{"subtree /services: -/services/sum/local-2/10.0.0.1:80 -/services/sum/local-2 -/services/sum -/services"}, drop(key("sum", 2)))
 	assert.False(t, b.exists("/services"))
 }
+
+func TestJumpingWallClockShowsAndDecidesNothing(t *testing.T) {
+	b := newBroker(t, Config{})
+	const hour = 3_600_000
+	b.create("/a", "1")
+	for _, jump := range []int64{hour, -2 * hour, hour} {
+		b.now += jump
+		before := b.stat("/a")
+		after := b.act(set("/a", "2")).Node.Stat
+		assert.Equal(t, before.Version+1, after.Version)
+		assert.Greater(t, after.Modified, before.Modified)
+		assert.Equal(t, before.CtimeMs, after.CtimeMs)
+		assert.Equal(t, b.now, after.MtimeMs)
+	}
+}

@@ -193,6 +193,10 @@ func (m *NodeManager) Watch(conn ConnID, a *message.NodeAction) (rsp *message.No
 	if err := m.watches.add(conn, a.Path, a.Scope); err != nil {
 		return nil, nil, err
 	}
+	if !m.watched {
+		m.watched = true
+		m.history.begin(m.applied)
+	}
 	rsp = m.answer()
 	if a.Revision == 0 {
 		return rsp, nil, nil

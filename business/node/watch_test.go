@@ -226,3 +226,23 @@ func TestEventsGetSmaller(t *testing.T) {
 	assert.Equal(t, least, Smaller(small))
 	assert.Equal(t, least, Smaller(least))
 }
+
+func TestThereIsNoHistoryBeforeTheFirstWatch(t *testing.T) {
+	b := newBroker(t, Config{})
+	b.m = NewNodeManager(Config{Epoch: epoch})
+	b.create("/a", "1")
+	b.create("/b", "2")
+	assert.Empty(t, b.m.history.past)
+	rsp, missed, err := b.m.Watch(1, &message.NodeAction{Path: "/", Scope: abstract.ScopeSubtree, Revision: b.m.Applied() - 1, Epoch: epoch})
+	require.NoError(t, err)
+	assert.True(t, rsp.Resync, "what was before is not known")
+	assert.Empty(t, missed)
+	b.act(set("/a", "3"))
+	assert.Len(t, b.sent, 1)
+	b.m.Forget(1)
+	before := b.m.Applied()
+	b.act(set("/a", "4"))
+	_, missed, err = b.m.Watch(2, &message.NodeAction{Path: "/a", Scope: abstract.ScopeNode, Revision: before, Epoch: epoch})
+	require.NoError(t, err)
+	assert.Len(t, missed, 1, "it goes on while nobody watches, for who comes back")
+}

@@ -9,6 +9,8 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"trefoil/client"
 )
 
 // The exit statuses.
@@ -22,7 +24,8 @@ const (
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	started        bool // the command line was understood
+	started        bool         // the command line was understood
+	shared         *client.Conn // in a shell: its connection
 }
 
 // run runs the program with args (without its name) and returns its exit status.
@@ -34,6 +37,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if isFaulty(err) {
+		a.complain(cmd, err)
+		return exitUsage
 	}
 	var usage *usageError
 	if !a.started || errors.As(err, &usage) {
@@ -108,8 +115,8 @@ func (a *app) root() *cobra.Command {
 	root.SetErr(a.stderr)
 	root.AddCommand(
 		a.brokerCommand(), a.provideCommand(), a.callCommand(), a.discoverCommand(),
-		a.topicCommand(), a.pubCommand(), a.subCommand(),
-		a.benchCommand(), a.demoCommand(), a.demoProviderCommand(), a.versionCommand(),
+		a.topicCommand(), a.pubCommand(), a.subCommand(), a.nodeCommand(), a.shellCommand(),
+		a.configCommand(), a.benchCommand(), a.demoCommand(), a.demoProviderCommand(), a.versionCommand(),
 	)
 	return root
 }
@@ -119,7 +126,11 @@ type action func(ctx context.Context, s *settings, args []string) error
 
 // command makes a command with the flags that the table has for it.
 func (a *app) command(c cobra.Command, do action) *cobra.Command {
-	s := &settings{}
+	return a.commandWith(&settings{}, c, do)
+}
+
+// commandWith is command with settings that the caller holds too.
+func (a *app) commandWith(s *settings, c cobra.Command, do action) *cobra.Command {
 	c.DisableFlagsInUseLine = true
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := s.check(); err != nil {

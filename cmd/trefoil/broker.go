@@ -14,19 +14,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"trefoil/abstract"
+	"trefoil/cmd/trefoil/internal/logs"
 	"trefoil/concrete/etcdstore"
 	"trefoil/server"
 )
 
 func (a *app) brokerCommand() *cobra.Command {
-	return a.command(cobra.Command{
+	s := &settings{}
+	return addSettingFlags(a.commandWith(s, cobra.Command{
 		Use:   "broker [flags]",
 		Short: "Run the broker: registry, topics, nodes and methods on one port",
 		Long: "Run the broker until SIGTERM or an interrupt, and then drain: no new work is\n" +
 			"taken, what is under way finishes, connections are closed. A second signal ends\n" +
-			"it at once. The line 'listening on ADDR' on standard output says that it is ready.",
+			"it at once. The line 'listening on ADDR' on standard output says that it is ready.\n\n" +
+			"Settings come from the flags, the environment (TREFOIL_LOG_LEVEL), and a file, in\n" +
+			"this order; 'trefoil config docs' describes them all. SIGHUP reads the file again.",
 		Args: cobra.NoArgs,
-	}, a.broker)
+	}, a.broker), s)
 }
 
 // listening is the line that says a server is ready.
@@ -39,22 +43,16 @@ type listening struct {
 }
 
 func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
-	roles, err := s.roles()
+	set, err := a.configure(s)
 	if err != nil {
 		return err
 	}
-	if !strings.HasPrefix(s.listen, "unix:") {
-		if _, _, err := net.SplitHostPort(s.listen); err != nil {
-			return usagef("--listen %q is no address; give it as host:port, or as unix:/path", s.listen)
-		}
-	}
-	if err := s.checkSessions(); err != nil {
-		return err
-	}
-	opts := []server.Option{server.WithRoles(roles...), server.WithLogger(a.logger(s)), server.WithSessions(s.sessionInterval, s.sessionMisses)}
+	defer set.close() // last of all
+	roles := s.roles()
+	opts := append(s.own.options(), server.WithRoles(roles...), server.WithLogger(a.logger(s)))
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	if s.data != "" || s.etcd != "" {
+	if s.data != "" || len(s.own.etcd) > 0 {
 		store, release, err := a.openStore(ctx, s, stop)
 		if err != nil {
 			return err
@@ -67,6 +65,7 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
 	defer returnMemory(ctx)()
+	defer set.follow(srv)()
 	err = a.serve(ctx, s, srv, func(context.Context) error {
 		names := make([]string, len(roles))
 		for i, r := range roles {
@@ -81,29 +80,15 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 	return err
 }
 
-// checkSessions says what is wrong with how long sessions shall live.
-func (s *settings) checkSessions() error {
-	if s.sessionInterval < 10*time.Millisecond || s.sessionInterval > time.Hour {
-		return usagef("--session-interval %s: give 10ms to 1h", s.sessionInterval)
-	}
-	if s.sessionMisses < 2 || s.sessionMisses > 1000 {
-		return usagef("--session-misses %d: give 2 to 1000", s.sessionMisses)
-	}
-	return nil
-}
-
 // openStore opens the store of --data or --etcd. release closes it. stop is called
 // when another broker may use it.
 func (a *app) openStore(ctx context.Context, s *settings, stop context.CancelCauseFunc) (store abstract.Store, release func(), err error) {
-	cfg := etcdstore.Config{Logger: a.logger(s)}
-	where := s.etcd
-	switch {
-	case s.data != "" && s.etcd != "":
-		return nil, nil, usagef("--data and --etcd are two places for the same; give one of them")
-	case s.etcd != "":
-		cfg.Endpoints, cfg.Prefix = strings.Split(s.etcd, ","), s.etcdPrefix
-		cfg.Username, cfg.Password = os.Getenv("TREFOIL_ETCD_USERNAME"), os.Getenv("TREFOIL_ETCD_PASSWORD")
-	default:
+	cfg := etcdstore.Config{Logger: a.logger(s).With(logs.AreaKey, areaStore)}
+	where, outside := strings.Join(s.own.etcd, ","), len(s.own.etcd) > 0
+	if outside {
+		cfg.Endpoints, cfg.Prefix = s.own.etcd, s.own.etcdPrefix
+		cfg.Username, cfg.Password = s.own.etcdUsername, s.own.etcdPassword
+	} else {
 		dir, err := filepath.Abs(filepath.Join(s.data, "store"))
 		if err == nil {
 			err = os.MkdirAll(dir, 0o700)
@@ -120,7 +105,7 @@ func (a *app) openStore(ctx context.Context, s *settings, stop context.CancelCau
 		return nil, nil, fmt.Errorf("open the store in %s: %w", where, err)
 	}
 	release = func() { _ = store.Close() }
-	if s.etcd != "" { // a directory is locked while somebody uses it
+	if outside { // a directory is locked while somebody uses it
 		giveBack, err := claim(ctx, store, stop)
 		if err != nil {
 			release()
@@ -175,10 +160,11 @@ func (a *app) serve(ctx context.Context, s *settings, srv abstract.BaseServer, r
 
 // drain shuts a server down within the time that the flags give.
 func drain(s *settings, srv abstract.BaseServer) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.drainTimeout)
+	limit := s.drainLimit()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := srv.Shutdown(ctx); err != nil {
-		return &drainError{fmt.Errorf("not everything had ended after %s; a longer --drain-timeout gives it more time: %w", s.drainTimeout, err)}
+		return &drainError{fmt.Errorf("not everything had ended after %s; a longer --drain-timeout gives it more time: %w", limit, err)}
 	}
 	return nil
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,17 +20,23 @@ const defaultAddr = "127.0.0.1:7700"
 // settings is what the flags of one command say.
 type settings struct {
 	broker, direct, listen, advertise string
-	serve, exec, mode, kind           string
-	data, etcd, etcdPrefix            string
+	exec, mode, kind                  string
+	data, config                      string
+	serve                             []string
 	logLevel, logFormat               string
 	json, watch, idempotent           bool
 	stopOnEOF                         bool
 	count, parallel, maxOutput        int
 	timeout, drainTimeout             time.Duration
 	restartGrace                      time.Duration
-	sessionInterval                   time.Duration
-	sessionMisses                     int
 	bench                             benchSettings
+	node                              nodeSettings
+	keepGoing                         bool
+
+	own       brokerSettings
+	given     map[string]string             // the flags of settings that were given
+	liveDrain atomic.Pointer[time.Duration] // a drainTimeout that came later
+	log       *slog.Logger                  // where to log, when that is open already
 }
 
 // flagRow is one flag of some commands.
@@ -39,32 +47,30 @@ type flagRow struct {
 	def      any
 	help     string
 	hidden   bool
+	short    string // one letter, or empty
 }
 
-// flagTable lists every flag of every command.
+// flagTable lists the flags of every command, but for those of the broker's
+// settings, which are in brokerTable.
 func flagTable(s *settings) []flagRow {
 	const bench = "bench-rpc bench-topic bench-discovery"
-	const talking = "provide call discover create remove pub sub demo-provider " + bench
+	const reading = "node-get node-ls node-stat node-exists"
+	const verbs = reading + " node-create node-set node-delete node-multi node-sync"
+	const nodes = verbs + " node-watch shell"
+	const talking = "provide call discover create remove pub sub demo-provider " + bench + " " + nodes
 	return []flagRow{
 		{commands: talking, name: "broker", to: &s.broker, def: "", help: "the broker's `ADDR`: host:port, or unix:/path (default $TREFOIL_BROKER, then " + defaultAddr + ")"},
 		{commands: "call bench-rpc", name: "direct", to: &s.direct, def: "", help: "call the server at `ADDR` without asking a broker"},
-		{commands: "broker", name: "listen", to: &s.listen, def: defaultAddr, help: "listen on `ADDR`: host:port (port 0 takes a free one), or unix:/path"},
+		{commands: "broker config-show", name: "config", to: &s.config, def: "", help: "read the settings in the JSON `FILE`; flags and the environment win over it (default $" + configEnv + ")"},
 		{commands: "provide demo-provider", name: "listen", to: &s.listen, def: "127.0.0.1:0", help: "listen for calls on `ADDR`, host:port; port 0 takes a free one"},
 		{commands: "provide", name: "advertise", to: &s.advertise, def: "", help: "register `HOST:PORT`, when callers cannot reach the address listened on"},
-		{commands: "broker", name: "serve", to: &s.serve, def: strings.Join(roleNames(), ","), help: "run these `ROLES`, separated by commas"},
-		{commands: "broker", name: "data", to: &s.data, def: "", help: "keep nodes, sessions, topics and registrations in the directory `DIR`, so that they survive the broker (default: in memory)"},
-		{commands: "broker", name: "etcd", to: &s.etcd, def: "", help: "keep them in the etcd at `URLS`, separated by commas, in place of --data"},
-		{commands: "broker", name: "etcd-prefix", to: &s.etcdPrefix, def: "/trefoil", help: "with --etcd: what the broker's keys begin with; one broker at a time can use a `PREFIX`"},
-		{commands: "broker", name: "restart-grace", to: &s.restartGrace, def: 10 * time.Second, help: "with --data or --etcd: how long after its start the broker waits for providers that it knew before to come back"},
-		{commands: "broker", name: "session-interval", to: &s.sessionInterval, def: 2 * time.Second, help: "how often a client shows a sign of life, for its session to stay"},
-		{commands: "broker", name: "session-misses", to: &s.sessionMisses, def: 5, help: "end a session, and delete its nodes, after `N` such intervals in a row without one"},
 		{commands: "provide", name: "exec", to: &s.exec, def: "", help: "the shell `CMD` that handles a request: parameters on its standard input, result on its standard output"},
 		{commands: "provide", name: "parallel", to: &s.parallel, def: 64, help: "run at most `N` commands at once; further requests wait"},
 		{commands: "provide", name: "max-output", to: &s.maxOutput, def: 4 << 20, help: "stop a command that writes more than this many `BYTES`"},
 		{commands: "call bench-rpc", name: "mode", to: &s.mode, def: "sync", help: "how to call: `MODE` is sync, future or callback"},
 		{commands: "call", name: "idempotent", to: &s.idempotent, def: false, help: "the method may be called twice with the same outcome as once: try again when a connection is lost"},
 		{commands: "call", name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up after this time"},
-		{commands: "discover create remove pub sub", name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up waiting for the broker's answer after this time"},
+		{commands: "discover create remove pub sub " + nodes, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up waiting for the broker's answer after this time"},
 		{commands: "provide", name: "timeout", to: &s.timeout, def: time.Minute, help: "kill a command after this time, when the caller's deadline is not earlier"},
 		{commands: "demo", name: "timeout", to: &s.timeout, def: time.Minute, help: "the deadline of each call"},
 		{commands: bench, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up on an operation after this time"},
@@ -80,12 +86,27 @@ func flagTable(s *settings) []flagRow {
 		{commands: "bench-discovery", name: "sessions", to: &s.bench.sessions, def: 16, help: "`N` connections that look up and register, one operation at a time each"},
 		{commands: "discover", name: "watch", to: &s.watch, def: false, help: "go on and tell who comes and goes"},
 		{commands: "pub", name: "type", to: &s.kind, def: "string", help: "what MESSAGE is: `TYPE` is string, or json for any JSON value"},
+		{commands: "node-create", name: "session", short: "s", to: &s.node.session, def: false, help: "delete the node when the session ends, with this command or with the shell"},
+		{commands: "node-create", name: "sequential", short: "q", to: &s.node.sequential, def: false, help: "append a number that grows with every such node of one parent"},
+		{commands: "node-create", name: "parents", short: "p", to: &s.node.parents, def: false, help: "make missing parents"},
+		{commands: "node-create", name: "key", to: &s.node.key, def: "", help: "made again with the same `KEY` in the same session, the node is made once"},
+		{commands: "node-set node-delete", name: "version", to: &s.node.version, def: 0, help: "fail unless the node has version `N`"},
+		{commands: "node-delete", name: "recursive", short: "r", to: &s.node.recursive, def: false, help: "delete everything below the node too"},
+		{commands: "node-ls", name: "recursive", short: "R", to: &s.node.recursive, def: false, help: "list everything below the node"},
+		{commands: "node-ls", name: "long", short: "l", to: &s.node.long, def: false, help: "show version, size, number of children, time and session"},
+		{commands: reading, name: "linearizable", to: &s.node.linearizable, def: false, help: "ask the store: see everything that was acknowledged to anybody before"},
+		{commands: "node-watch", name: "subtree", to: &s.node.subtree, def: false, help: "watch the node and everything below it"},
+		{commands: "node-watch", name: "children", to: &s.node.children, def: false, help: "watch the children of the node"},
+		{commands: "node-watch", name: "from", to: &s.node.from, def: 0, help: "begin with what came after `REVISION`, of the --epoch"},
+		{commands: "node-watch", name: "epoch", to: &s.node.epoch, def: "", help: "the `EPOCH` of --from"},
+		{commands: "node-watch", name: "count", to: &s.count, def: 0, help: "end after `N` changes; 0 goes on"},
+		{commands: "shell", name: "keep-going", to: &s.keepGoing, def: false, help: "when commands come from a file: go on after one that failed"},
 		{commands: "sub", name: "count", to: &s.count, def: 0, help: "end after `N` messages; 0 goes on"},
-		{commands: "broker provide call discover create remove pub sub demo version demo-provider " + bench, name: "json", to: &s.json, def: false, help: "write JSON for programs to read, one object a line"},
-		{commands: "broker provide demo-provider", name: "drain-timeout", to: &s.drainTimeout, def: 10 * time.Second, help: "how long running calls may take to end after SIGTERM or an interrupt"},
-		{commands: "broker provide", name: "log-level", to: &s.logLevel, def: "info", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
-		{commands: "call discover create remove pub sub demo demo-provider " + bench, name: "log-level", to: &s.logLevel, def: "warn", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
-		{commands: "broker " + talking, name: "log-format", to: &s.logFormat, def: "text", help: "`FORMAT` of the log: text or json"},
+		{commands: "broker provide call discover create remove pub sub demo version demo-provider node-watch config-check config-show " + verbs + " " + bench, name: "json", to: &s.json, def: false, help: "write JSON for programs to read, one object a line"},
+		{commands: "provide demo-provider", name: "drain-timeout", to: &s.drainTimeout, def: 10 * time.Second, help: "how long running calls may take to end after SIGTERM or an interrupt"},
+		{commands: "provide", name: "log-level", to: &s.logLevel, def: "info", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
+		{commands: "call discover create remove pub sub demo demo-provider " + nodes + " " + bench, name: "log-level", to: &s.logLevel, def: "warn", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
+		{commands: talking, name: "log-format", to: &s.logFormat, def: "text", help: "`FORMAT` of the log: text or json"},
 		{commands: "broker provide demo-provider", name: "stop-on-eof", to: &s.stopOnEOF, def: false, help: "drain when standard input ends, as on SIGTERM", hidden: true},
 	}
 }
@@ -115,11 +136,11 @@ func (r flagRow) add(c *cobra.Command) {
 	fs := c.Flags()
 	switch to := r.to.(type) {
 	case *string:
-		fs.StringVar(to, r.name, r.def.(string), r.help)
+		fs.StringVarP(to, r.name, r.short, r.def.(string), r.help)
 	case *bool:
-		fs.BoolVar(to, r.name, r.def.(bool), r.help)
+		fs.BoolVarP(to, r.name, r.short, r.def.(bool), r.help)
 	case *int:
-		fs.IntVar(to, r.name, r.def.(int), r.help)
+		fs.IntVarP(to, r.name, r.short, r.def.(int), r.help)
 	case *time.Duration:
 		fs.DurationVar(to, r.name, r.def.(time.Duration), r.help)
 	}
@@ -146,7 +167,7 @@ func (s *settings) check() error {
 		value int64
 	}{
 		{"timeout", int64(s.timeout)}, {"drain-timeout", int64(s.drainTimeout)}, {"restart-grace", int64(s.restartGrace)},
-		{"count", int64(s.count)}, {"parallel", int64(s.parallel)}, {"max-output", int64(s.maxOutput)},
+		{"count", int64(s.count)}, {"version", int64(s.node.version)}, {"from", int64(s.node.from)}, {"parallel", int64(s.parallel)}, {"max-output", int64(s.maxOutput)},
 	} {
 		if n.value < 0 {
 			return usagef("--%s must not be negative", n.name)
@@ -181,19 +202,21 @@ func (s *settings) brokerAddr() string {
 	return defaultAddr
 }
 
-// roles reads --serve.
-func (s *settings) roles() ([]server.Role, error) {
-	var roles []server.Role
-	for name := range strings.SplitSeq(s.serve, ",") {
-		name = strings.TrimSpace(name)
-		if !slices.Contains(roleNames(), name) {
-			return nil, usagef("--serve does not know the role %q; it takes %s", name, strings.Join(roleNames(), ", "))
-		}
-		if !slices.Contains(roles, server.Role(name)) {
-			roles = append(roles, server.Role(name))
-		}
+// roles are those that the settings name.
+func (s *settings) roles() []server.Role {
+	roles := make([]server.Role, len(s.serve))
+	for i, name := range s.serve {
+		roles[i] = server.Role(name)
 	}
-	return roles, nil
+	return roles
+}
+
+// drainLimit is how long a shutdown may take.
+func (s *settings) drainLimit() time.Duration {
+	if later := s.liveDrain.Load(); later != nil {
+		return *later
+	}
+	return s.drainTimeout
 }
 
 func roleNames() []string {

@@ -26,9 +26,18 @@ const patience = 60 * time.Second
 // helperEnv makes this test binary act as a helper process instead of running tests.
 const helperEnv = "TREFOIL_TEST_HELPER"
 
+// helpers are what this binary can act as.
+var helpers = map[string]func(args []string, stdin io.Reader, stdout io.Writer) int{
+	"connections": connectionsHelper,
+	"owners":      ownersHelper,
+	"watchers":    watchersHelper,
+	"providers":   providersHelper,
+	"holder":      holderHelper,
+}
+
 func TestMain(m *testing.M) {
-	if os.Getenv(helperEnv) == "connections" {
-		os.Exit(connectionsHelper(os.Args[1:], os.Stdin, os.Stdout))
+	if help, ok := helpers[os.Getenv(helperEnv)]; ok {
+		os.Exit(help(os.Args[1:], os.Stdin, os.Stdout))
 	}
 	dir, err := os.MkdirTemp("", "trefoil-cmd-test-")
 	if err != nil {

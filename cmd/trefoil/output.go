@@ -29,8 +29,11 @@ func (a *app) say(s *settings, v any, format string, args ...any) error {
 	return nil
 }
 
-// logger logs to standard error as the flags say.
+// logger logs to standard error as the flags say, or where s has its log.
 func (a *app) logger(s *settings) *slog.Logger {
+	if s.log != nil {
+		return s.log
+	}
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(s.logLevel)) // checked with the flags
 	opts := &slog.HandlerOptions{Level: level}

@@ -179,14 +179,14 @@ func TestOperationsAndReadmeNameEveryCommand(t *testing.T) {
 			assert.True(t, strings.Contains(text, "trefoil "+c), "neither document names trefoil %s", c)
 		}
 	}
-	operations := read(t, "docs/operations.md")
+	operations := read(t, "docs/operations.md") + read(t, "docs/configuration.md")
 	for _, c := range []string{"broker", "provide"} {
 		out, err := exec.Command(binary, c, "--help").CombinedOutput()
 		require.NoError(t, err)
 		for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[\w-]+)`).FindAllSubmatch(out, -1) {
 			if flag := string(m[1]); flag != "--help" {
 				named := regexp.MustCompile("[ `]" + flag + `\b`).MatchString(operations)
-				assert.True(t, named, "operations.md does not name %s of trefoil %s", flag, c)
+				assert.True(t, named, "neither operations.md nor configuration.md names %s of trefoil %s", flag, c)
 			}
 		}
 	}

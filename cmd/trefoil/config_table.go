@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"trefoil/cmd/trefoil/internal/config"
+	"trefoil/cmd/trefoil/internal/logs"
+	"trefoil/server"
+)
+
+// brokerSettings is what only a broker has.
+type brokerSettings struct {
+	maxFrame, maxQueued, maxInbound, maxNodeBytes config.Size
+	subscriberQueue, watcherQueue                 config.Size
+	maxDepth, maxConns, maxNodes                  int
+	writeTimeout, frameTimeout                    time.Duration
+
+	pingInterval    time.Duration
+	pingMisses      int
+	sessionInterval time.Duration
+	sessionMisses   int
+	heartbeats      bool
+
+	etcd                                   []string
+	etcdPrefix, etcdUsername, etcdPassword string
+
+	logLevels     map[string]string
+	logFile       string
+	logMaxSize    config.Size
+	logMaxBackups int
+	logMaxAge     time.Duration
+	logCompress   bool
+	logQueueLines int
+	logQueueBytes config.Size
+}
+
+// brokerTable is everything there is to know about every setting of the broker. A
+// row with Reload needs something in running.apply that does it.
+func brokerTable(s *settings) config.Table {
+	b, roles, levels := &s.own, roleNames(), []string{"debug", "info", "warn", "error"}
+	return config.Table{
+		{Key: "listen", Flag: "listen", To: &s.listen, Default: defaultAddr, Check: checkListen, Help: "listen on `ADDR`: host:port (port 0 takes a free one), or unix:/path for a socket that only its owner may use"},
+		{Key: "serve", Flag: "serve", To: &s.serve, Default: strings.Join(roles, ","), Choices: roles, Min: "1", Help: "run these `ROLES`; in a flag or a variable separated by commas"},
+		{Key: "data", Flag: "data", To: &s.data, Help: "keep nodes, sessions, topics and registrations in the directory `DIR`, so that they survive the broker; in memory when there is none"},
+		{Key: "restart_grace", Flag: "restart-grace", To: &s.restartGrace, Default: "10s", Max: "1d", Help: "with a directory or an etcd: how long after its start the broker waits for providers that it knew before to come back"},
+		{Key: "drain_timeout", Flag: "drain-timeout", To: &s.drainTimeout, Default: "10s", Max: "1d", Reload: true, Help: "how long running calls may take to end after SIGTERM or an interrupt"},
+
+		{Key: "etcd.endpoints", Flag: "etcd", To: &b.etcd, Help: "keep what data keeps in the etcd at these `URLS`, in place of a directory; in a flag or a variable separated by commas"},
+		{Key: "etcd.prefix", Flag: "etcd-prefix", To: &b.etcdPrefix, Default: "/trefoil", Help: "what the broker's keys in the etcd begin with; one broker at a time can use a `PREFIX`"},
+		{Key: "etcd.username", Flag: "etcd-username", To: &b.etcdUsername, Help: "who the broker is to the etcd"},
+		{Key: "etcd.password", To: &b.etcdPassword, Secret: true, Help: "the password to that; it has no flag, because all users of a machine see those"},
+
+		{Key: "limits.max_frame", Flag: "max-frame", To: &b.maxFrame, Default: "8MiB", Min: "4KiB", Max: "1GiB", Help: "the longest frame taken and sent; peers learn it from HELLO"},
+		{Key: "limits.max_depth", Flag: "max-depth", To: &b.maxDepth, Default: "128", Min: "8", Max: "1000", Help: "how deep JSON may be nested"},
+		{Key: "limits.max_conns", Flag: "max-conns", To: &b.maxConns, Default: "100000", Min: "1", Max: "10000000", Help: "how many connections are held; further ones are closed at once"},
+		{Key: "limits.max_queued", Flag: "max-queued", To: &b.maxQueued, Default: "32MiB", Min: "64KiB", Max: "1GiB", Help: "what may wait to be written in one write class of a connection; above it the connection is closed"},
+		{Key: "limits.max_inbound", Flag: "max-inbound", To: &b.maxInbound, Default: "32MiB", Min: "64KiB", Max: "1GiB", Help: "what may be received of one connection and wait to be handled; above it the connection is closed, or made to wait"},
+		{Key: "limits.write_timeout", Flag: "write-timeout", To: &b.writeTimeout, Default: "10s", Min: "10ms", Max: "1h", Help: "a write that gets nowhere for so long closes its connection"},
+		{Key: "limits.frame_timeout", Flag: "frame-timeout", To: &b.frameTimeout, Default: "1m", Min: "10ms", Max: "1d", Reload: true, Help: "how long a frame may take from its first byte to its last; then its connection is closed"},
+		{Key: "limits.subscriber_queue", Flag: "subscriber-queue", To: &b.subscriberQueue, Default: "1MiB", Min: "4KiB", Max: "1GiB", Reload: true, Help: "what may wait for one subscriber of a topic; above it the oldest messages are dropped. A changed one holds for later subscriptions"},
+		{Key: "limits.watcher_queue", Flag: "watcher-queue", To: &b.watcherQueue, Default: "4MiB", Min: "4KiB", Max: "1GiB", Reload: true, Help: "what may wait for one watch of nodes; above it the watcher is told to read again. A changed one holds for later watches"},
+		{Key: "limits.max_nodes", Flag: "max-nodes", To: &b.maxNodes, Default: "1048576", Min: "1", Max: "100000000", Help: "how many nodes the tree holds; further ones are refused"},
+		{Key: "limits.max_node_bytes", Flag: "max-node-bytes", To: &b.maxNodeBytes, Default: "1GiB", Min: "64KiB", Max: "64GiB", Help: "how much the nodes of the tree hold together, where each counts 256 bytes besides its data"},
+
+		{Key: "ping.interval", Flag: "ping-interval", To: &b.pingInterval, Default: "2s", Min: "10ms", Max: "1h", Help: "how long a peer may be silent before it is pinged; peers learn it from HELLO and do the same"},
+		{Key: "ping.misses", Flag: "ping-misses", To: &b.pingMisses, Default: "5", Min: "2", Max: "1000", Help: "after how many silent intervals a peer is given up"},
+		{Key: "sessions.interval", Flag: "session-interval", To: &b.sessionInterval, Default: "2s", Min: "10ms", Max: "1h", Help: "in which time a session needs a sign of life"},
+		{Key: "sessions.misses", Flag: "session-misses", To: &b.sessionMisses, Default: "5", Min: "2", Max: "1000", Help: "after how many intervals in a row without one a session ends, and its nodes with it"},
+		{Key: "sessions.heartbeats", Flag: "heartbeats", To: &b.heartbeats, Default: "true", Help: "sessions are also kept by datagrams, at the same port over UDP"},
+
+		{Key: "log.level", Flag: "log-level", To: &s.logLevel, Default: "info", Choices: levels, Reload: true, Help: "log from this `LEVEL` on"},
+		{Key: "log.levels", Flag: "log-levels", To: &b.logLevels, Names: logAreas(), Choices: append(levels, "off"), Reload: true, Help: "areas whose level differs; in a flag or a variable as `AREA=LEVEL`, separated by commas"},
+		{Key: "log.format", Flag: "log-format", To: &s.logFormat, Default: "text", Choices: []string{"text", "json"}, Reload: true, Help: "`FORMAT` of the log"},
+		{Key: "log.file", Flag: "log-file", To: &b.logFile, Reload: true, Help: "log to the file `PATH`, which is put aside when it is full; to standard error when there is none"},
+		{Key: "log.max_size", Flag: "log-max-size", To: &b.logMaxSize, Default: "100MiB", Min: "1MiB", Max: "100GiB", Check: checkMiB, Reload: true, Help: "when a log file is full; whole MiB"},
+		{Key: "log.max_backups", Flag: "log-max-backups", To: &b.logMaxBackups, Default: "7", Max: "10000", Reload: true, Help: "how many full log files are kept; 0 keeps all"},
+		{Key: "log.max_age", Flag: "log-max-age", To: &b.logMaxAge, Default: "0s", Max: "3650d", Check: checkDays, Reload: true, Help: "after which time full log files are deleted; whole days, 0s keeps them for ever"},
+		{Key: "log.compress", Flag: "log-compress", To: &b.logCompress, Default: "false", Reload: true, Help: "compress full log files with gzip"},
+		{Key: "log.queue_lines", Flag: "log-queue-lines", To: &b.logQueueLines, Default: "8192", Min: "1", Max: "10000000", Reload: true, Help: "how many log lines may wait to be written; further ones are dropped, and the log says how many"},
+		{Key: "log.queue_bytes", Flag: "log-queue-bytes", To: &b.logQueueBytes, Default: "4MiB", Min: "4KiB", Max: "1GiB", Reload: true, Help: "how large they may be together"},
+	}
+}
+
+// conflict is what is wrong with settings that are right each for itself; nil: nothing.
+func conflict(values config.Values) error {
+	data, etcd := values.Of("data"), values.Of("etcd.endpoints")
+	if data.Text != "" && etcd.Text != "" {
+		return config.FaultErrors{{Origin: etcd.Origin, Text: "data and etcd.endpoints are two places for the same; give one of them"}}
+	}
+	return nil
+}
+
+// Areas of the log that are not the server's.
+const (
+	areaStore  = "store"
+	areaConfig = "config"
+)
+
+func logAreas() []string {
+	areas := append(server.LogAreas[:], areaStore, areaConfig)
+	slices.Sort(areas)
+	return areas
+}
+
+func checkListen(text string) error {
+	if path, ok := strings.CutPrefix(text, "unix:"); ok && path != "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(text); err != nil {
+		return fmt.Errorf("%q is no address; give it as host:port, or as unix:/path", text)
+	}
+	return nil
+}
+
+// checkMiB and checkDays are about what the rotation of files can do. They see the
+// text only after it was found to be a size, or a duration.
+func checkMiB(text string) error {
+	if n, err := config.ParseSize(text); err != nil || n%(1<<20) != 0 {
+		return fmt.Errorf("%s is not a whole number of MiB", text)
+	}
+	return nil
+}
+
+func checkDays(text string) error {
+	if d, err := config.ParseDuration(text); err != nil || d%(24*time.Hour) != 0 {
+		return fmt.Errorf("%s is not a whole number of days, such as 7d", text)
+	}
+	return nil
+}
+
+// options are the broker's settings as the server takes them.
+func (b *brokerSettings) options() []server.Option {
+	return []server.Option{
+		server.WithMaxFrame(int(b.maxFrame)), server.WithMaxDepth(b.maxDepth), server.WithMaxConns(b.maxConns),
+		server.WithMaxQueued(int(b.maxQueued)), server.WithMaxInbound(int(b.maxInbound)),
+		server.WithWriteTimeout(b.writeTimeout), server.WithFrameTimeout(b.frameTimeout),
+		server.WithSubscriberQueue(int(b.subscriberQueue)), server.WithWatcherQueue(int(b.watcherQueue)),
+		server.WithMaxNodes(b.maxNodes, int64(b.maxNodeBytes)),
+		server.WithPing(b.pingInterval, b.pingMisses),
+		server.WithSessions(b.sessionInterval, b.sessionMisses), server.WithHeartbeats(b.heartbeats),
+	}
+}
+
+// limits are those of the options that can change while the server runs.
+func (b *brokerSettings) limits() server.Limits {
+	return server.Limits{
+		SubscriberQueue: int(b.subscriberQueue), WatcherQueue: int(b.watcherQueue), FrameTimeout: b.frameTimeout,
+	}
+}
+
+// logConfig is how a broker logs.
+func (s *settings) logConfig() logs.Config {
+	b := &s.own
+	cfg := logs.Config{
+		Level:    levelOf(s.logLevel),
+		Levels:   make(map[string]slog.Level),
+		JSON:     s.logFormat == "json",
+		MaxLines: b.logQueueLines,
+		MaxBytes: int(b.logQueueBytes),
+	}
+	for area, level := range b.logLevels {
+		cfg.Levels[area] = levelOf(level)
+	}
+	if b.logFile != "" {
+		cfg.File = logs.File{
+			Path: filepath.Clean(b.logFile), MaxSize: int64(b.logMaxSize), MaxBackups: b.logMaxBackups,
+			MaxAge: b.logMaxAge, Compress: b.logCompress,
+		}
+	}
+	return cfg
+}
+
+// levelOf is a level by the name that settings have for it.
+func levelOf(name string) slog.Level {
+	if name == "off" {
+		return logs.Off
+	}
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(name)) // checked when it was set
+	return level
+}

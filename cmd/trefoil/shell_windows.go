@@ -1,0 +1,4 @@
+package main
+
+// onResize does nothing: the console tells nobody.
+func onResize(func()) (stop func()) { return func() {} }

@@ -1,0 +1,47 @@
+package server
+
+import (
+	"cmp"
+	"time"
+)
+
+// Limits are the settings that can be changed while a server runs. A field that is
+// zero leaves its setting as it is; the Option of the same name says what it does.
+type Limits struct {
+	CallsPerConn    int           // for calls that begin from then on
+	SubscriberQueue int           // in bytes, for subscriptions made from then on
+	WatcherQueue    int           // in bytes, for watches begun from then on
+	FrameTimeout    time.Duration // for all connections
+}
+
+// over is l where it is not zero, and old where it is.
+func (l Limits) over(old Limits) Limits {
+	return Limits{
+		CallsPerConn:    cmp.Or(l.CallsPerConn, old.CallsPerConn),
+		SubscriberQueue: cmp.Or(l.SubscriberQueue, old.SubscriberQueue),
+		WatcherQueue:    cmp.Or(l.WatcherQueue, old.WatcherQueue),
+		FrameTimeout:    cmp.Or(l.FrameTimeout, old.FrameTimeout),
+	}
+}
+
+func (c config) limits() *Limits {
+	return &Limits{
+		CallsPerConn: c.callsPerConn, SubscriberQueue: c.subscriberCap,
+		WatcherQueue: c.watcherCap, FrameTimeout: c.frameTimeout,
+	}
+}
+
+// setLimits changes limits while the server runs.
+func (ep *endpoint) setLimits(l Limits) {
+	for {
+		old := ep.limits.Load()
+		next := l.over(*old)
+		if ep.limits.CompareAndSwap(old, &next) {
+			return
+		}
+	}
+}
+
+// SetLimits changes limits while the broker runs. What is there already stays, also
+// above a lower limit.
+func (b *Broker) SetLimits(l Limits) { b.ep.setLimits(l) }
