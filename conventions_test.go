@@ -100,6 +100,7 @@ func TestNoDeadlineUsesTheWallClock(t *testing.T) {
 	forShow := map[string]string{
 		"server/node_server.go":       "a node's times, which decide nothing",
 		"business/requestor/wheel.go": "the far future, where no call has a deadline",
+		"business/access/token.go":    "the date on which a token ends",
 	}
 	for _, s := range loadSources(t) {
 		first, _, _ := strings.Cut(s.dir, "/")

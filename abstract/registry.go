@@ -8,7 +8,23 @@ type Provider struct {
 	Host     Host
 	Instance string // the provider's own id; empty for a legacy provider
 	Hello    bool   // the provider speaks HELLO; others are called as legacy peers
+	Traits
 }
+
+// Traits are what a provider says of itself for callers to choose by. They are not
+// part of what it is told apart by: registered again with others, it is the same
+// one, changed. Legacy peers do not see them.
+type Traits struct {
+	Weight  int    // its share of the calls beside the others' weights; 0 is the usual 100; at most MaxWeight
+	Zone    string // where it is, so that callers can stay near
+	Version string // of what it serves
+}
+
+// MaxWeight is the largest weight of a provider.
+const MaxWeight = 1_000_000
+
+// MaxTrait is how many bytes a zone or a version may have.
+const MaxTrait = 128
 
 // Registrar puts providers into a registry. What was registered is kept
 // registered, through any outage, until it is unregistered or the Registrar is

@@ -407,6 +407,33 @@ func TestOnlineAndOffline(t *testing.T) {
 	})
 }
 
+func TestAskingDuringTheGraceDoesNotEndIt(t *testing.T) {
+	inWorld(t, func(w *world) {
+		first := w.broker()
+		provider := w.dial()
+		h, _ := abstract.ParseHost(host(1))
+		require.NoError(w, client.NewRegistryClient(provider).Register(ctx, abstract.Provider{Method: "m", Host: h}))
+		disc := client.NewDiscoveryClient(w.dial(client.WithGrace(10 * time.Second)))
+		var offline []time.Time
+		disc.OnOffline(func(abstract.Provider) { offline = append(offline, time.Now()) })
+		_, err := disc.Discover(ctx, "m")
+		require.NoError(w, err)
+		first.stop()
+		require.NoError(w, provider.Close())
+		w.broker()
+		var back time.Time
+		for range 20 {
+			if _, err = disc.Discover(ctx, "m"); err == nil && back.IsZero() {
+				back = time.Now()
+			}
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		require.Len(w, offline, 1)
+		assert.GreaterOrEqual(w, offline[0].Sub(back), 9*time.Second)
+	})
+}
+
 func TestVanishedWhileAwayIsToldAfterTheGrace(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first := w.broker()
@@ -624,5 +651,83 @@ func TestDialSaysWhy(t *testing.T) {
 	inWorld(t, func(w *world) {
 		_, err := client.Dial(ctx, "broker", client.WithTransport(w.net.Client))
 		assert.ErrorIs(w, err, abstract.ErrUnavailable)
+	})
+}
+
+func TestProvidersSayWhatCallersChooseBy(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.broker()
+		h, err := abstract.ParseHost(host(1))
+		require.NoError(w, err)
+		reg := client.NewRegistryClient(w.dial())
+		disc := client.NewDiscoveryClient(w.dial())
+		changes := make(chan abstract.Providers, 10)
+		defer disc.Follow("m", func(p abstract.Providers) { changes <- p })()
+		p := abstract.Provider{Method: "m", Host: h, Instance: "a", Traits: abstract.Traits{Weight: 7, Zone: "east", Version: "1.2"}}
+		require.NoError(w, reg.Register(ctx, p))
+		list, err := disc.Discover(ctx, "m")
+		require.NoError(w, err)
+		require.Len(w, list, 1)
+		assert.Equal(w, p.Traits, list[0].Traits)
+		synctest.Wait()
+		for len(changes) > 0 {
+			<-changes
+		}
+		p.Weight = 9
+		require.NoError(w, reg.Register(ctx, p), "the same one, changed")
+		change := <-changes
+		assert.Empty(w, change.Online)
+		assert.Empty(w, change.Offline)
+		require.Len(w, change.List, 1)
+		assert.Equal(w, 9, change.List[0].Weight)
+		p.Traits = abstract.Traits{}
+		require.NoError(w, reg.Unregister(ctx, p), "what it says does not matter")
+		list, err = disc.Discover(ctx, "m")
+		require.NoError(w, err)
+		assert.Empty(w, list)
+	})
+}
+
+func TestWeightsShareOutTheCalls(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.broker()
+		for i, weight := range []int{100, 300} {
+			srv := server.NewRpcServer(host(i+1), server.WithTransport(w.net.Server), server.WithLogger(quiet),
+				server.WithRegistry(client.NewRegistryClient(w.dial())), server.WithTraits(abstract.Traits{Weight: weight}))
+			require.NoError(w, server.Handle(srv, "who", func(context.Context, struct{}) (string, error) { return host(i + 1), nil }))
+			w.run(srv)
+		}
+		synctest.Wait()
+		rpc := w.rpc(client.NewDiscoveryClient(w.dial()), client.WithBalancing("weighted"))
+		seen := map[string]int{}
+		for range 400 {
+			var who string
+			require.NoError(w, rpc.Call(ctx, "who", nil, &who))
+			seen[who]++
+		}
+		assert.InDelta(w, 300, seen[host(2)], 8)
+	})
+}
+
+func TestCallsStayInTheirZone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.broker()
+		for i, zone := range []string{"east", "west", "west"} {
+			srv := server.NewRpcServer(host(i+1), server.WithTransport(w.net.Server), server.WithLogger(quiet),
+				server.WithRegistry(client.NewRegistryClient(w.dial())), server.WithTraits(abstract.Traits{Zone: zone}))
+			require.NoError(w, server.Handle(srv, "where", func(context.Context, struct{}) (string, error) { return zone, nil }))
+			w.run(srv)
+		}
+		synctest.Wait()
+		rpc := w.rpc(client.NewDiscoveryClient(w.dial()), client.WithZone("west"), client.WithBalancing("zone"))
+		near := 0
+		for range 200 {
+			var zone string
+			require.NoError(w, rpc.Call(ctx, "where", nil, &zone))
+			if zone == "west" {
+				near++
+			}
+		}
+		assert.Greater(w, near, 180)
 	})
 }

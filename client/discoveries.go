@@ -113,7 +113,7 @@ func hostsOf(method string, rsp *message.ServiceResponse) ([]abstract.Provider, 
 	}
 	list := make([]abstract.Provider, len(rsp.Hosts))
 	for i, h := range rsp.Hosts {
-		list[i] = abstract.Provider{Method: method, Host: h.Host, Instance: h.Instance, Hello: h.Hello}
+		list[i] = abstract.Provider{Method: method, Host: h.Host, Instance: h.Instance, Hello: h.Hello, Traits: h.Traits}
 	}
 	return list, nil
 }
@@ -222,7 +222,7 @@ func (d *discoveries) onServiceRequest(_ *session, n *message.ServiceRequest) {
 	if m == nil || !m.known || n.Host == nil {
 		return
 	}
-	p := abstract.Provider{Method: n.Method, Host: *n.Host, Instance: n.Instance, Hello: n.Hello}
+	p := abstract.Provider{Method: n.Method, Host: *n.Host, Instance: n.Instance, Hello: n.Hello, Traits: n.Traits}
 	others := without(m.list, p.Host)
 	m.held = without(m.held, p.Host)
 	switch n.Op {
@@ -233,10 +233,11 @@ func (d *discoveries) onServiceRequest(_ *session, n *message.ServiceRequest) {
 	}
 }
 
-// set takes a complete list as the truth. It is called with the lock held.
+// set takes a broker's list, and with it those that are believed in for a while
+// still. It is called with the lock held.
 func (d *discoveries) set(m *followed, list []abstract.Provider) {
-	m.held = nil
-	d.change(m, list)
+	m.held = difference(m.held, list)
+	d.change(m, append(slices.Clip(list), m.held...))
 }
 
 // without returns list less the provider at host; the same slice when it is not there.
@@ -264,8 +265,9 @@ func difference(a, b []abstract.Provider) []abstract.Provider {
 func (d *discoveries) change(m *followed, list []abstract.Provider) {
 	first := !m.known
 	online, offline := difference(list, m.list), difference(m.list, list)
+	changed := !slices.Equal(m.list, list) // also when what a provider says of itself has
 	m.list, m.known, m.problem = list, true, nil
-	if !first && len(online)+len(offline) == 0 {
+	if !first && !changed {
 		return
 	}
 	for f := range m.followers {
@@ -317,7 +319,7 @@ func (d *discoveries) take(f *follower) (abstract.Providers, bool) {
 			p.Offline, p.Online = append(p.Offline, b), append(p.Online, b)
 		}
 	}
-	if f.told && len(p.Online)+len(p.Offline) == 0 {
+	if f.told && len(p.Online)+len(p.Offline) == 0 && slices.Equal(list, f.seen) {
 		return p, false
 	}
 	f.told, f.seen, f.bounced = true, list, nil

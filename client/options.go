@@ -21,6 +21,7 @@ type config struct {
 	logger    *slog.Logger
 	transport Transport
 	legacy    bool
+	token     func() string // hidden from what prints a config
 	balancer  func(method string) Balancer
 	picked    bool // by WithPicker: every provider is used
 	zone      string
@@ -104,6 +105,23 @@ func WithLogger(l *slog.Logger) Option {
 // WithTransport sets the transport; the default is StandardNet. An in-process
 // network's Client method fits here.
 func WithTransport(t Transport) Option { return func(c *config) { c.transport = t } }
+
+// WithTLS protects the connection with TLS, over the standard library's net. The
+// connections of an RpcClient to providers are protected the same way.
+func WithTLS(t *stdnet.TLS) Option {
+	return func(c *config) {
+		c.transport = func(addr string, cfg abstract.TransportConfig) abstract.BaseClient {
+			return stdnet.NewTLSClient(addr, cfg, t)
+		}
+	}
+}
+
+// WithToken says who the client is, to a server that asks. It is sent with every
+// HELLO, so protect the connection. Providers that an RpcClient finds do not get it,
+// as anybody may have registered, unless the RpcClient was given this option itself.
+func WithToken(token string) Option {
+	return func(c *config) { c.token = func() string { return token } }
+}
 
 // WithLegacy talks to the other side as to an existing program of the LV family:
 // without HELLO, pings and goodbye. Without this option HELLO is tried first,

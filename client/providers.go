@@ -220,7 +220,7 @@ func (p *providers) hostOf(pick balance.Pick) *provider {
 func instancesOf(list []abstract.Provider) []balance.Instance {
 	instances := make([]balance.Instance, len(list))
 	for i, q := range list {
-		instances[i] = balance.Instance{ID: q.Instance, Host: q.Host, Value: q}
+		instances[i] = balance.Instance{ID: q.Instance, Host: q.Host, Weight: q.Weight, Zone: q.Zone, Version: q.Version, Value: q}
 	}
 	return instances
 }

@@ -48,30 +48,35 @@ func (r *RegistryClient) Unregister(ctx context.Context, providers ...abstract.P
 type registrations struct {
 	conn     *Conn
 	mu       sync.Mutex
-	wants    map[abstract.Provider]struct{}
-	stands   []abstract.Provider        // what the session that is being made has been told
-	retrying map[abstract.Provider]bool // those that the broker has refused after a reconnect
+	wants    map[abstract.Provider]abstract.Traits // by nameOf
+	stands   []abstract.Provider                   // what the session that is being made has been told
+	retrying map[abstract.Provider]bool            // those that the broker has refused after a reconnect
 }
 
 func (r *registrations) init(c *Conn) {
-	r.conn, r.wants = c, make(map[abstract.Provider]struct{})
+	r.conn, r.wants = c, make(map[abstract.Provider]abstract.Traits)
 	r.retrying = make(map[abstract.Provider]bool)
 }
 
-func (r *registrations) want(p abstract.Provider) {
+// nameOf is what a provider is told apart by.
+func nameOf(p abstract.Provider) abstract.Provider {
 	p.Hello = false // the broker knows from the connection, and callers may leave it out
+	p.Traits = abstract.Traits{}
+	return p
+}
+
+func (r *registrations) want(p abstract.Provider) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wants[p] = struct{}{}
+	r.wants[nameOf(p)] = p.Traits
 }
 
 // drop returns whether p was wanted.
 func (r *registrations) drop(p abstract.Provider) bool {
-	p.Hello = false
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, was := r.wants[p]
-	delete(r.wants, p)
+	_, was := r.wants[nameOf(p)]
+	delete(r.wants, nameOf(p))
 	return was
 }
 
@@ -116,7 +121,7 @@ func (r *registrations) unregister(ctx context.Context, p abstract.Provider) err
 func serviceRequest(op abstract.ServiceOp, p abstract.Provider) request {
 	return request{want: abstract.RspService, harmless: true, build: func(id string) abstract.BaseMessage {
 		host := p.Host
-		return &message.ServiceRequest{Header: message.ID(id), Op: op, Method: p.Method, Host: &host, Instance: p.Instance}
+		return &message.ServiceRequest{Header: message.ID(id), Op: op, Method: p.Method, Host: &host, Instance: p.Instance, Traits: p.Traits}
 	}}
 }
 
@@ -125,7 +130,8 @@ func (r *registrations) restore(ctx context.Context, s *session) error {
 	r.mu.Lock()
 	wants := make([]abstract.Provider, 0, len(r.wants))
 	requests := make([]request, 0, len(r.wants))
-	for p := range r.wants {
+	for p, traits := range r.wants {
+		p.Traits = traits
 		q := serviceRequest(abstract.ServiceRegister, p)
 		q.see = func(m abstract.BaseMessage) { r.restored(p, m.(*message.ServiceResponse)) }
 		wants, requests = append(wants, p), append(requests, q)
@@ -157,7 +163,7 @@ func (r *registrations) takenBack(restored []abstract.Provider) []request {
 	defer r.mu.Unlock()
 	var requests []request
 	for _, p := range restored {
-		if _, wanted := r.wants[p]; !wanted {
+		if _, wanted := r.wants[nameOf(p)]; !wanted {
 			requests = append(requests, serviceRequest(abstract.ServiceUnregister, p))
 		}
 	}
@@ -193,7 +199,7 @@ func (r *registrations) retry(p abstract.Provider) {
 		case <-time.After(backoff(&r.conn.cfg, try)):
 		}
 		r.mu.Lock()
-		_, wanted := r.wants[p]
+		_, wanted := r.wants[nameOf(p)]
 		r.mu.Unlock()
 		if !wanted {
 			return

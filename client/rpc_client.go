@@ -48,6 +48,7 @@ func NewRpcClient(d abstract.Discovery, opts ...Option) *RpcClient {
 	if own, ok := d.(*DiscoveryClient); ok {
 		cfg = own.conn.cfg
 		cfg.legacy = false // providers say for themselves what they speak
+		cfg.token = nil
 	}
 	for _, opt := range opts {
 		opt(&cfg)

@@ -149,8 +149,13 @@ func (s *session) greet(ctx context.Context) error {
 	s.mu.Lock()
 	hello := s.judge.Hello("hello")
 	s.mu.Unlock()
-	if m, ok := hello.(*message.Hello); ok && s.asks != nil {
-		m.Session = s.asks()
+	if m, ok := hello.(*message.Hello); ok {
+		if s.asks != nil {
+			m.Session = s.asks()
+		}
+		if s.cfg.token != nil {
+			m.Token = s.cfg.token()
+		}
 	}
 	if err := s.Send(hello); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"trefoil/abstract"
+	"trefoil/business/access"
 	"trefoil/business/peer"
 	"trefoil/business/session"
 	"trefoil/concrete/lv"
@@ -38,6 +39,11 @@ type conn struct {
 	// before the peer's first request is looked at.
 	session session.ID
 	bound   bool
+
+	// Who the peer is, where somebody asks; set by its first message.
+	who     access.Identity
+	account *access.Account // nil: nobody has asked yet
+	paid    uint64          // of the bytes received: counted; belongs to the goroutine whose turn it is
 }
 
 var _ abstract.Receiver = (*conn)(nil)
@@ -65,6 +71,10 @@ func (t *turn) receive(m abstract.BaseMessage) (delivered, open bool) {
 	c.mu.Lock()
 	v := c.judge.Receive(m, t.now)
 	c.mu.Unlock()
+	if err := c.admission(m, v); err != nil {
+		c.turnAway(m, v, err)
+		return false, false
+	}
 	if v.Deliver {
 		t.handle(m)
 	}
@@ -93,7 +103,14 @@ func (t *turn) receive(m abstract.BaseMessage) (delivered, open bool) {
 
 // handle dispatches a message, or says what is wrong with it.
 func (t *turn) handle(m abstract.BaseMessage) {
-	if err := m.Check(); err != nil {
+	err := m.Check()
+	if err == nil && t.broke != nil {
+		err = t.broke
+	}
+	if err == nil {
+		err = t.conn.permits(m)
+	}
+	if err != nil {
 		t.conn.refuse(m, err)
 		return
 	}
@@ -108,6 +125,7 @@ func (t *turn) dispatch(m abstract.BaseMessage) {
 // OnClose removes every trace of the connection.
 func (c *conn) OnClose(err error) {
 	c.cancel(&abstract.Error{Code: abstract.Disconnected, Op: "serve", Message: "the caller's connection is gone"})
+	c.dismiss()
 	t := newTurn(c, nil)
 	t.forget()
 	t.end()
@@ -123,6 +141,10 @@ func (c *conn) tick(now time.Time) {
 	stalled := c.Stalled()
 	if frameTimeout := c.ep.limits.Load().FrameTimeout; stalled > frameTimeout {
 		c.leave(abstract.Errorf(abstract.Timeout, "a frame was not finished within %s; send whole frames", frameTimeout))
+		return
+	}
+	if err := c.expelled(); err != nil {
+		c.leave(err)
 		return
 	}
 	c.mu.Lock()

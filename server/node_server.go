@@ -170,6 +170,7 @@ func (s *NodeServer) read(t *turn, m *message.NodeRequest) {
 		t.conn.refuse(m, err)
 		return
 	}
+	rsp.Nodes = t.conn.visible(rsp.Nodes)
 	t.answerNode(m, rsp)
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"trefoil/abstract"
+	"trefoil/business/access"
 	"trefoil/concrete/stdnet"
 	"trefoil/concrete/tcp"
 )
@@ -63,7 +64,9 @@ type config struct {
 	store            abstract.Store
 	restartGrace     time.Duration
 	registry         abstract.Registrar
+	guard            *access.Guard
 	advertise        *abstract.Host
+	traits           abstract.Traits
 }
 
 func defaults() config {
@@ -121,6 +124,21 @@ func StandardNet(addr string, cfg abstract.TransportConfig) abstract.BaseServer 
 func Netpoll(addr string, cfg abstract.TransportConfig) abstract.BaseServer {
 	return tcp.NewServer(addr, cfg)
 }
+
+// WithTLS protects all connections with TLS, over the standard library's net. A peer
+// that shows a verified certificate is who the Guard says that it is.
+func WithTLS(t *stdnet.TLS) Option {
+	return func(c *config) {
+		c.transport = func(addr string, cfg abstract.TransportConfig) abstract.BaseServer {
+			return stdnet.NewTLSServer(addr, cfg, t)
+		}
+	}
+}
+
+// WithGuard sets who may do what, and how much of it. Without this option everybody
+// may do everything. Existing programs, and peers without a token or a certificate,
+// are access.Anonymous. See Broker.Reauthorize for when the Guard has been reloaded.
+func WithGuard(g *access.Guard) Option { return func(c *config) { c.guard = g } }
 
 // WithLogger sets where the server logs; the default is slog.Default().
 func WithLogger(l *slog.Logger) Option {
@@ -244,3 +262,7 @@ func WithRegistry(r abstract.Registrar) Option { return func(c *config) { c.regi
 // WithAdvertise sets the address that an RpcServer registers, for when callers
 // cannot reach the one it listens on.
 func WithAdvertise(h abstract.Host) Option { return func(c *config) { c.advertise = &h } }
+
+// WithTraits sets what an RpcServer says of itself when it registers, for callers to
+// choose by: its weight beside the others', its zone, its version.
+func WithTraits(t abstract.Traits) Option { return func(c *config) { c.traits = t } }

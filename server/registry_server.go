@@ -158,7 +158,7 @@ func (s *RegistryServer) planUnregister(c *conn, m *message.ServiceRequest) (abs
 }
 
 func providerHost(c *conn, m *message.ServiceRequest) message.ProviderHost {
-	return message.ProviderHost{Host: *m.Host, Instance: m.Instance, Hello: c.modern()}
+	return message.ProviderHost{Host: *m.Host, Instance: m.Instance, Hello: c.modern(), Traits: m.Traits}
 }
 
 // write plans a transaction, runs it, and answers when the index has it: so the
@@ -224,7 +224,7 @@ func (s *RegistryServer) apply(change abstract.Change) {
 			op = abstract.ServiceOnline
 		}
 		host := n.Host
-		c.reply(&message.ServiceRequest{Header: message.ID(s.ep.newID()), Op: op, Method: n.Method, Host: &host, Instance: n.Instance, Hello: n.Hello})
+		c.reply(&message.ServiceRequest{Header: message.ID(s.ep.newID()), Op: op, Method: n.Method, Host: &host, Instance: n.Instance, Hello: n.Hello, Traits: n.Traits})
 		s.index.tell(c)
 	}
 	s.index.advanced()

@@ -181,7 +181,7 @@ func (s *RpcServer) unregistered(methods []string) ([]abstract.Provider, error) 
 	}
 	var fresh []abstract.Provider
 	for _, m := range methods {
-		p := abstract.Provider{Method: m, Host: host, Instance: s.instance, Hello: true}
+		p := abstract.Provider{Method: m, Host: host, Instance: s.instance, Hello: true, Traits: s.ep.cfg.traits}
 		if !slices.Contains(s.registered, p) {
 			fresh = append(fresh, p)
 		}

@@ -33,6 +33,7 @@ type turn struct {
 	method string        // of the handler that runs; for who has passed the turn on
 	passed chan struct{} // made when the turn is passed on, closed when the batch is handled
 
+	broke   error  // the peer has used up its quota of bytes: the batch is refused
 	errand  bool   // off the connection's own turn; see errands
 	watched bool   // the watchdog knows the turn; for its owner
 	index   int    // where the turn stands in the watchdog's list; behind the watchdog's lock
@@ -67,7 +68,7 @@ func (t *turn) free() {
 	clear(t.touched)
 	t.conn, t.next, t.touched = nil, 0, t.touched[:0]
 	t.answer.Response = message.RpcResponse{}
-	t.out, t.outs, t.method, t.passed, t.watched, t.errand = nil, 0, "", nil, false, false
+	t.out, t.outs, t.method, t.passed, t.watched, t.errand, t.broke = nil, 0, "", nil, false, false, nil
 	t.state.Store(turnOpen)
 	turns.Put(t)
 }
@@ -76,6 +77,9 @@ func (t *turn) free() {
 // somebody else ends it.
 func (t *turn) run() bool {
 	t.now = time.Now()
+	if t.conn.account != nil {
+		t.broke = t.conn.afford(t.now)
+	}
 	trusted := false // the judge has seen a message of this batch; it has no say in calls, topics and services after it
 	for t.next < len(t.waiting) {
 		m := t.waiting[t.next]

@@ -71,7 +71,7 @@ func TestServerJudgesByTheFirstMessage(t *testing.T) {
 	}{
 		{"HELLO", frame{abstract.ReqHello, hello}, true, false, abstract.OK, abstract.OK},
 		{"HELLO of a later version", frame{abstract.ReqHello, `{"version":7}`}, true, false, abstract.OK, abstract.OK},
-		{"HELLO with members we do not know", frame{abstract.ReqHello, `{"version":1,"token":{"a":[1]}}`}, true, false, abstract.OK, abstract.OK},
+		{"HELLO with members we do not know", frame{abstract.ReqHello, `{"version":1,"ticket":{"a":[1]}}`}, true, false, abstract.OK, abstract.OK},
 		{"HELLO without a version", frame{abstract.ReqHello, `{}`}, false, false, abstract.Unsupported, abstract.Unsupported},
 		{"HELLO of version 0", frame{abstract.ReqHello, `{"version":0}`}, false, false, abstract.Unsupported, abstract.Unsupported},
 		{"HELLO with a version that is no number", frame{abstract.ReqHello, `{"version":"1"}`}, false, false, abstract.InvalidMessage, abstract.InvalidMessage},

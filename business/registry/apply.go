@@ -25,7 +25,7 @@ func (m *PDManager) Apply(change abstract.Change) []Notice {
 		case ev.Deleted:
 			notices = m.remove(notices, e)
 		default:
-			notices = m.put(notices, e, parseHello(ev.KV.Value))
+			notices = m.put(notices, e, parseValue(ev.KV.Value))
 		}
 	}
 	return notices
@@ -51,7 +51,7 @@ func (m *PDManager) Load(kvs []abstract.KV, rev int64) (notices []Notice, ok boo
 	for _, kv := range kvs {
 		if e, ok := parseKey(kv.Key); ok {
 			there[e] = struct{}{}
-			notices = m.put(notices, e, parseHello(kv.Value))
+			notices = m.put(notices, e, parseValue(kv.Value))
 		}
 	}
 	for _, e := range m.missing(there) {
@@ -60,27 +60,32 @@ func (m *PDManager) Load(kvs []abstract.KV, rev int64) (notices []Notice, ok boo
 	return notices, true
 }
 
-// put adds a provider, or changes what it said about HELLO.
-func (m *PDManager) put(notices []Notice, e entry, hello bool) []Notice {
+// put adds a provider, or changes what it says of itself.
+func (m *PDManager) put(notices []Notice, e entry, s said) []Notice {
 	mt := m.method(e.method)
 	mt.shown = nil
 	o := mt.offer(e.host)
 	if o != nil {
+		before := o.face()
+		was := before.said
 		if p := o.provider(e.owner, e.instance); p != nil {
-			p.hello = hello
-			return notices
+			p.said = s
+		} else {
+			m.add(o, e, s)
 		}
-		m.add(o, e, hello)
+		if now := o.face(); now.shown() != was.shown() { // callers choose by them
+			return mt.tell(notices, true, now)
+		}
 		return notices
 	}
 	m.seq++
 	o = &offer{method: mt, host: e.host, seq: m.seq}
 	mt.addOffer(o)
-	return mt.tell(notices, true, m.add(o, e, hello))
+	return mt.tell(notices, true, m.add(o, e, s))
 }
 
-func (m *PDManager) add(o *offer, e entry, hello bool) *provider {
-	p := &provider{offer: o, owner: e.owner, instance: e.instance, hello: hello}
+func (m *PDManager) add(o *offer, e entry, s said) *provider {
+	p := &provider{offer: o, owner: e.owner, instance: e.instance, said: s}
 	if p.owner.broker == m.cfg.Broker {
 		p.owner.broker = m.cfg.Broker // one string for all
 		m.provided[p.owner.conn] = append(m.provided[p.owner.conn], p)

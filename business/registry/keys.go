@@ -116,18 +116,21 @@ func unescape(s string) (string, bool) {
 	return text, err == nil && url.PathEscape(text) == s
 }
 
-// value is what stands under a key. The index takes only Hello from it, the rest
-// is for people and programs that look into the Store.
+// value is what stands under a key. The index takes Hello and the traits from it,
+// the rest is for people and programs that look into the Store.
 type value struct {
 	IP       string `json:"ip"`
 	Port     int    `json:"port"`
 	Instance string `json:"instance,omitempty"`
+	Weight   int    `json:"weight,omitempty"`
+	Zone     string `json:"zone,omitempty"`
+	Version  string `json:"version,omitempty"`
 	Hello    bool   `json:"hello,omitempty"`
 }
 
-func (e entry) value(hello bool) ([]byte, error) {
-	if !plain(e.host.IP) || !plain(e.instance) {
-		return json.Marshal(value{IP: e.host.IP, Port: e.host.Port, Instance: e.instance, Hello: hello})
+func (e entry) value(hello bool, t abstract.Traits) ([]byte, error) {
+	if !plain(e.host.IP) || !plain(e.instance) || t != (abstract.Traits{}) {
+		return json.Marshal(value{IP: e.host.IP, Port: e.host.Port, Instance: e.instance, Weight: t.Weight, Zone: t.Zone, Version: t.Version, Hello: hello})
 	}
 	b := make([]byte, 0, len(e.host.IP)+len(e.instance)+64)
 	b = append(append(append(b, `{"ip":"`...), e.host.IP...), `","port":`...)
@@ -148,19 +151,45 @@ func plain(s string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune(`"\<>&`, c) })
 }
 
-// parseHello reads a value. A provider whose value we do not understand is called
+// said is what a value says of its provider.
+type said struct {
+	hello  bool
+	traits *abstract.Traits // nil: none, as most have none
+}
+
+// parseValue reads a value. A provider whose value we do not understand is called
 // as a legacy one: every provider understands that.
-func parseHello(b []byte) bool {
-	if !bytes.ContainsRune(b, '\\') && bytes.Count(b, []byte("{")) == 1 && bytes.HasSuffix(b, []byte("}")) { // as we write it, as a rule
+func parseValue(b []byte) said {
+	if !bytes.ContainsRune(b, '\\') && bytes.Count(b, []byte("{")) == 1 && bytes.HasSuffix(b, []byte("}")) && !hasTraits(b) { // as we write it, as a rule
 		if !bytes.Contains(b, []byte(`hello`)) {
-			return false
+			return said{}
 		}
 		if bytes.HasSuffix(b, []byte(helloMember+"}")) {
-			return true
+			return said{hello: true}
 		}
 	}
-	var v struct {
-		Hello bool `json:"hello"`
+	var v value
+	if json.Unmarshal(b, &v) != nil {
+		return said{}
 	}
-	return json.Unmarshal(b, &v) == nil && v.Hello
+	s := said{hello: v.Hello}
+	if t := (abstract.Traits{Weight: min(max(v.Weight, 0), abstract.MaxWeight), Zone: v.Zone, Version: v.Version}); t != (abstract.Traits{}) {
+		s.traits = &t
+	}
+	return s
+}
+
+func hasTraits(b []byte) bool {
+	return bytes.Contains(b, []byte(`"weight"`)) || bytes.Contains(b, []byte(`"zone"`)) || bytes.Contains(b, []byte(`"version"`))
+}
+
+// same says whether two providers say the same.
+func (s said) same(t said) bool { return s.hello == t.hello && s.shown() == t.shown() }
+
+// shown are the traits, none included.
+func (s said) shown() abstract.Traits {
+	if s.traits == nil {
+		return abstract.Traits{}
+	}
+	return *s.traits
 }

@@ -133,13 +133,13 @@ func TestValueSaysWhoSpeaksHello(t *testing.T) {
 		"several: last":    {`{"hello":true,"hello":false}`, false},
 		"instance is text": {`{"instance":"hello","hello":true}`, true},
 	} {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.hello, parseHello([]byte(tt.value))) })
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.hello, parseValue([]byte(tt.value)).hello) })
 	}
 	e := entry{"sum", owner{"local", 1}, `i"7`, abstract.Host{IP: "h", Port: 80}}
-	text, err := e.value(true)
+	text, err := e.value(true, abstract.Traits{})
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"ip":"h","port":80,"instance":"i\"7","hello":true}`, string(text))
-	text, err = e.value(false)
+	text, err = e.value(false, abstract.Traits{})
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"ip":"h","port":80,"instance":"i\"7"}`, string(text))
 }
@@ -150,13 +150,17 @@ func TestValueIsJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := entry{host: abstract.Host{IP: texts.Draw(t, "ip"), Port: 7}, instance: texts.Draw(t, "instance")}
 		hello := rapid.Bool().Draw(t, "hello")
-		b, err := e.value(hello)
+		traits := abstract.Traits{Weight: rapid.IntRange(0, 3).Draw(t, "weight"), Zone: texts.Draw(t, "zone"), Version: texts.Draw(t, "version")}
+		b, err := e.value(hello, traits)
 		require.NoError(t, err)
 		var v value
 		require.NoError(t, json.Unmarshal(b, &v))
 		require.Equal(t, strings.ToValidUTF8(e.host.IP, "\ufffd"), v.IP)
 		require.Equal(t, strings.ToValidUTF8(e.instance, "\ufffd"), v.Instance)
 		require.Equal(t, hello, v.Hello)
-		require.Equal(t, hello, parseHello(b))
+		says := parseValue(b)
+		require.Equal(t, hello, says.hello)
+		traits.Zone, traits.Version = strings.ToValidUTF8(traits.Zone, "\ufffd"), strings.ToValidUTF8(traits.Version, "\ufffd")
+		require.Equal(t, traits, says.shown())
 	})
 }

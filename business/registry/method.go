@@ -33,7 +33,7 @@ type provider struct {
 	offer    *offer
 	owner    owner
 	instance string
-	hello    bool
+	said
 }
 
 func (p *provider) entry() entry {
@@ -95,7 +95,7 @@ func (mt *method) hosts() []message.ProviderHost {
 		mt.shown = make([]message.ProviderHost, len(mt.offers))
 		for i, o := range mt.offers {
 			p := o.face()
-			mt.shown[i] = message.ProviderHost{Host: o.host, Instance: p.instance, Hello: p.hello}
+			mt.shown[i] = message.ProviderHost{Host: o.host, Instance: p.instance, Hello: p.hello, Traits: p.shown()}
 		}
 	}
 	return mt.shown
@@ -122,7 +122,7 @@ func (mt *method) removeDiscoverer(conn ConnID) {
 func (mt *method) tell(notices []Notice, online bool, p *provider) []Notice {
 	notices = slices.Grow(notices, len(mt.discoverers))
 	for _, conn := range mt.discoverers {
-		notices = append(notices, Notice{Conn: conn, Online: online, Method: mt.name, Host: p.offer.host, Instance: p.instance, Hello: p.hello})
+		notices = append(notices, Notice{Conn: conn, Online: online, Method: mt.name, Host: p.offer.host, Instance: p.instance, Hello: p.hello, Traits: p.shown()})
 	}
 	return notices
 }

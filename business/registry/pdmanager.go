@@ -18,6 +18,7 @@ type Notice struct {
 	Host     abstract.Host
 	Instance string
 	Hello    bool
+	abstract.Traits
 }
 
 // maxOps is how many operations every Store takes in one transaction.
@@ -54,7 +55,8 @@ func NewPDManager(cfg Config) *PDManager {
 }
 
 // PlanRegister returns the transaction that makes conn a provider of a method at
-// a host; one without operations when it is that already. A transaction that
+// a host, or changes what it says of itself; one without operations when it is that
+// already. A transaction that
 // does not succeed has found the provider in the Store: that is no error either.
 // The error is InvalidParams, or Overloaded at a limit.
 func (m *PDManager) PlanRegister(conn ConnID, name string, p message.ProviderHost) (abstract.Txn, error) {
@@ -62,20 +64,24 @@ func (m *PDManager) PlanRegister(conn ConnID, name string, p message.ProviderHos
 	if err := m.cfg.checkProvider(e); err != nil {
 		return abstract.Txn{}, err
 	}
-	if m.find(e) != nil {
+	known := m.find(e)
+	if known != nil && known.same(said{p.Hello, &p.Traits}) {
 		return abstract.Txn{}, nil
 	}
-	if len(m.provided[conn]) >= m.cfg.MaxProvidersPerConn {
+	if known == nil && len(m.provided[conn]) >= m.cfg.MaxProvidersPerConn {
 		return abstract.Txn{}, abstract.Errorf(abstract.Overloaded, "a connection registers at most %d methods and hosts; unregister some or use another connection", m.cfg.MaxProvidersPerConn)
 	}
-	if mt := m.methods[name]; mt != nil && mt.providers >= m.cfg.MaxProvidersPerMethod {
+	if mt := m.methods[name]; known == nil && mt != nil && mt.providers >= m.cfg.MaxProvidersPerMethod {
 		return abstract.Txn{}, abstract.Errorf(abstract.Overloaded, "method %q has %d providers, which is the limit; try again when some have left", name, mt.providers)
 	}
-	value, err := e.value(p.Hello)
+	value, err := e.value(p.Hello, p.Traits)
 	if err != nil {
 		return abstract.Txn{}, &abstract.Error{Code: abstract.Internal, Op: "register " + name, Err: err}
 	}
 	key := e.key()
+	if known != nil { // its owner's own key: nobody else writes it
+		return abstract.Txn{Then: []abstract.Op{{Key: key, Value: value}}}, nil
+	}
 	return abstract.Txn{
 		If:   []abstract.Compare{{Key: key, Target: abstract.CompareCreate, Rev: 0}},
 		Then: []abstract.Op{{Key: key, Value: value}},

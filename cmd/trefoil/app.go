@@ -115,7 +115,7 @@ func (a *app) root() *cobra.Command {
 	root.SetErr(a.stderr)
 	root.AddCommand(
 		a.brokerCommand(), a.provideCommand(), a.callCommand(), a.discoverCommand(),
-		a.topicCommand(), a.pubCommand(), a.subCommand(), a.nodeCommand(), a.shellCommand(),
+		a.topicCommand(), a.pubCommand(), a.subCommand(), a.nodeCommand(), a.shellCommand(), a.tokenCommand(),
 		a.configCommand(), a.benchCommand(), a.demoCommand(), a.demoProviderCommand(), a.versionCommand(),
 	)
 	return root

@@ -50,6 +50,11 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 	defer set.close() // last of all
 	roles := s.roles()
 	opts := append(s.own.options(), server.WithRoles(roles...), server.WithLogger(a.logger(s)))
+	var secure []server.Option
+	if set.guarded, secure, err = s.secure(set.say); err != nil {
+		return err
+	}
+	opts = append(opts, secure...)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	if s.data != "" || len(s.own.etcd) > 0 {

@@ -112,6 +112,9 @@ func (a *app) callOnce(ctx context.Context, s *settings, method string, params j
 	if s.idempotent {
 		opts = append(opts, client.Idempotent())
 	}
+	if s.key != "" {
+		opts = append(opts, client.Key(s.key))
+	}
 	reply, err := callIn(ctx, s.mode, calls, method, params, opts)
 	return reply, methodError(method, err)
 }
@@ -119,7 +122,11 @@ func (a *app) callOnce(ctx context.Context, s *settings, method string, params j
 // caller makes a client of the server or the broker that the flags name.
 func (a *app) caller(ctx context.Context, s *settings) (calls *client.RpcClient, end func(), err error) {
 	if s.direct != "" {
-		calls, err = client.DialRpc(ctx, s.direct, a.clientOptions(s)...)
+		opts, err := a.clientOptions(s)
+		if err != nil {
+			return nil, nil, err
+		}
+		calls, err = client.DialRpc(ctx, s.direct, opts...)
 		if err != nil {
 			return nil, nil, &plainError{fmt.Sprintf("no server at %s (%v); check the address given with --direct", s.direct, rootCause(err)), err}
 		}
@@ -129,7 +136,7 @@ func (a *app) caller(ctx context.Context, s *settings) (calls *client.RpcClient,
 	if err != nil {
 		return nil, nil, err
 	}
-	calls = client.NewRpcClient(client.NewDiscoveryClient(conn), a.clientOptions(s)...)
+	calls = client.NewRpcClient(client.NewDiscoveryClient(conn), client.WithZone(s.zone), client.WithBalancing(s.balancing)) // which leaves the token out: anybody may be a provider
 	return calls, func() { _, _ = calls.Close(), conn.Close() }, nil
 }
 

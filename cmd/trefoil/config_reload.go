@@ -29,6 +29,8 @@ type running struct {
 	values config.Values // what holds now
 	log    *logs.Log
 	say    *slog.Logger
+
+	guarded *guarded // certificates, permissions and tokens
 }
 
 // configure reads the broker's configuration into s and opens the log. Close it.
@@ -64,6 +66,7 @@ func (r *running) follow(srv *server.Broker) (stop func()) {
 				return
 			case <-signals:
 				r.log.Reopen()
+				r.guarded.reload(srv, r.say)
 				r.reload(srv)
 			}
 		}

@@ -30,6 +30,10 @@ type brokerSettings struct {
 	etcd                                   []string
 	etcdPrefix, etcdUsername, etcdPassword string
 
+	tlsCert, tlsKey, tlsClientCA string
+	tlsRequire                   bool
+	policy, tokens               string
+
 	logLevels     map[string]string
 	logFile       string
 	logMaxSize    config.Size
@@ -67,6 +71,13 @@ func brokerTable(s *settings) config.Table {
 		{Key: "limits.watcher_queue", Flag: "watcher-queue", To: &b.watcherQueue, Default: "4MiB", Min: "4KiB", Max: "1GiB", Reload: true, Help: "what may wait for one watch of nodes; above it the watcher is told to read again. A changed one holds for later watches"},
 		{Key: "limits.max_nodes", Flag: "max-nodes", To: &b.maxNodes, Default: "1048576", Min: "1", Max: "100000000", Help: "how many nodes the tree holds; further ones are refused"},
 		{Key: "limits.max_node_bytes", Flag: "max-node-bytes", To: &b.maxNodeBytes, Default: "1GiB", Min: "64KiB", Max: "64GiB", Help: "how much the nodes of the tree hold together, where each counts 256 bytes besides its data"},
+
+		{Key: "tls.cert", Flag: "tls-cert", To: &b.tlsCert, Help: "protect connections with TLS 1.3, with the certificate in the PEM `FILE`; its contents are read again when they change"},
+		{Key: "tls.key", Flag: "tls-key", To: &b.tlsKey, Help: "its key, in the PEM `FILE`"},
+		{Key: "tls.client_ca", Flag: "tls-client-ca", To: &b.tlsClientCA, Help: "clients may show a certificate that somebody in this PEM `FILE` has signed"},
+		{Key: "tls.require_client_cert", Flag: "tls-require-client-cert", To: &b.tlsRequire, Default: "false", Help: "clients must show one"},
+		{Key: "access.policy", Flag: "policy", To: &b.policy, Help: "who may do what, in the JSON `FILE`; everybody may do everything when there is none. Its contents are read again at SIGHUP"},
+		{Key: "access.tokens", Flag: "tokens", To: &b.tokens, Help: "the tokens that are known, by their hashes, in the JSON `FILE` that 'trefoil token new' makes; read again at SIGHUP"},
 
 		{Key: "ping.interval", Flag: "ping-interval", To: &b.pingInterval, Default: "2s", Min: "10ms", Max: "1h", Help: "how long a peer may be silent before it is pinged; peers learn it from HELLO and do the same"},
 		{Key: "ping.misses", Flag: "ping-misses", To: &b.pingMisses, Default: "5", Min: "2", Max: "1000", Help: "after how many silent intervals a peer is given up"},

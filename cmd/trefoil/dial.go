@@ -12,7 +12,11 @@ import (
 // dial connects to the broker that the flags name.
 func (a *app) dial(ctx context.Context, s *settings, opts ...client.Option) (*client.Conn, error) {
 	addr := s.brokerAddr()
-	conn, err := client.Dial(ctx, addr, append(a.clientOptions(s), opts...)...)
+	own, err := a.clientOptions(s)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := client.Dial(ctx, addr, append(own, opts...)...)
 	if err != nil {
 		return nil, &plainError{fmt.Sprintf("no broker at %s (%v); start one with 'trefoil broker' or name it with --broker", addr, rootCause(err)), err}
 	}
@@ -30,8 +34,10 @@ func (a *app) dialForLong(ctx context.Context, s *settings, opts ...client.Optio
 	return conn, func() { _ = conn.Close() }, err
 }
 
-func (a *app) clientOptions(s *settings) []client.Option {
-	return []client.Option{client.WithLogger(a.logger(s)), client.WithTimeout(s.timeout), client.WithConnectTimeout(s.timeout)}
+func (a *app) clientOptions(s *settings) ([]client.Option, error) {
+	opts := []client.Option{client.WithLogger(a.logger(s)), client.WithTimeout(s.timeout), client.WithConnectTimeout(s.timeout)}
+	secure, err := s.secureClient(a.logger(s))
+	return append(opts, secure...), err
 }
 
 // plainError says in a user's words what an error means here.

@@ -29,10 +29,13 @@ type providerOutput struct {
 	Port     int    `json:"port"`
 	Instance string `json:"instance,omitempty"`
 	Hello    bool   `json:"hello"` // it speaks HELLO; others are existing programs of the LV family
+	Weight   int    `json:"weight,omitempty"`
+	Zone     string `json:"zone,omitempty"`
+	Version  string `json:"version,omitempty"`
 }
 
 func newProviderOutput(p abstract.Provider) providerOutput {
-	return providerOutput{Host: p.Host.IP, Port: p.Host.Port, Instance: p.Instance, Hello: p.Hello}
+	return providerOutput{Host: p.Host.IP, Port: p.Host.Port, Instance: p.Instance, Hello: p.Hello, Weight: p.Weight, Zone: p.Zone, Version: p.Version}
 }
 
 func (a *app) discover(ctx context.Context, s *settings, args []string) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"trefoil/abstract"
 	"trefoil/server"
 )
 
@@ -32,6 +33,12 @@ type settings struct {
 	bench                             benchSettings
 	node                              nodeSettings
 	keepGoing                         bool
+	tls                               bool
+	tlsCA, tlsCert, tlsKey, tokenFile string
+	tokens, note                      string
+	expires                           time.Duration
+	traits                            abstract.Traits
+	balancing, key, zone              string
 
 	own       brokerSettings
 	given     map[string]string             // the flags of settings that were given
@@ -57,13 +64,28 @@ func flagTable(s *settings) []flagRow {
 	const reading = "node-get node-ls node-stat node-exists"
 	const verbs = reading + " node-create node-set node-delete node-multi node-sync"
 	const nodes = verbs + " node-watch shell"
+	const secured = "provide call discover create remove pub sub " + nodes
 	const talking = "provide call discover create remove pub sub demo-provider " + bench + " " + nodes
 	return []flagRow{
 		{commands: talking, name: "broker", to: &s.broker, def: "", help: "the broker's `ADDR`: host:port, or unix:/path (default $TREFOIL_BROKER, then " + defaultAddr + ")"},
+		{commands: secured, name: "tls", to: &s.tls, def: false, help: "protect connections with TLS; the system knows who signs the servers' certificates"},
+		{commands: secured, name: "tls-ca", to: &s.tlsCA, def: "", help: "the same, and `FILE` has the certificates of who signs them"},
+		{commands: secured, name: "tls-cert", to: &s.tlsCert, def: "", help: "show the certificate in `FILE`; a provider also serves with it"},
+		{commands: secured, name: "tls-key", to: &s.tlsKey, def: "", help: "its key, in `FILE`"},
+		{commands: secured, name: "token-file", to: &s.tokenFile, def: "", help: "say who this is by the token in `FILE` (default $TREFOIL_TOKEN)"},
+		{commands: "token-new", name: "file", to: &s.tokens, def: "", help: "add the token's hash to `FILE`"},
+		{commands: "token-new", name: "expires", to: &s.expires, def: time.Duration(0), help: "the token is good for this time (0: for ever)"},
+		{commands: "token-new", name: "note", to: &s.note, def: "", help: "a `TEXT` for people, kept in the file"},
 		{commands: "call bench-rpc", name: "direct", to: &s.direct, def: "", help: "call the server at `ADDR` without asking a broker"},
 		{commands: "broker config-show", name: "config", to: &s.config, def: "", help: "read the settings in the JSON `FILE`; flags and the environment win over it (default $" + configEnv + ")"},
 		{commands: "provide demo-provider", name: "listen", to: &s.listen, def: "127.0.0.1:0", help: "listen for calls on `ADDR`, host:port; port 0 takes a free one"},
 		{commands: "provide", name: "advertise", to: &s.advertise, def: "", help: "register `HOST:PORT`, when callers cannot reach the address listened on"},
+		{commands: "provide", name: "weight", to: &s.traits.Weight, def: 0, help: "this provider's share of the calls, beside the others' weights (0: 100)"},
+		{commands: "provide", name: "zone", to: &s.traits.Zone, def: "", help: "the `ZONE` that it is in"},
+		{commands: "provide", name: "service-version", to: &s.traits.Version, def: "", help: "the `VERSION` of what it serves"},
+		{commands: "call", name: "balancing", to: &s.balancing, def: "", help: "choose a provider by the `RULE` least-pending, round-robin, random, weighted, latency, hash, zone or zone:RULE (default least-pending)"},
+		{commands: "call", name: "key", to: &s.key, def: "", help: "with the rule hash: calls of the same `KEY` go to the same provider"},
+		{commands: "call", name: "zone", to: &s.zone, def: "", help: "with the rule zone: the `ZONE` of this caller"},
 		{commands: "provide", name: "exec", to: &s.exec, def: "", help: "the shell `CMD` that handles a request: parameters on its standard input, result on its standard output"},
 		{commands: "provide", name: "parallel", to: &s.parallel, def: 64, help: "run at most `N` commands at once; further requests wait"},
 		{commands: "provide", name: "max-output", to: &s.maxOutput, def: 4 << 20, help: "stop a command that writes more than this many `BYTES`"},
@@ -102,7 +124,7 @@ func flagTable(s *settings) []flagRow {
 		{commands: "node-watch", name: "count", to: &s.count, def: 0, help: "end after `N` changes; 0 goes on"},
 		{commands: "shell", name: "keep-going", to: &s.keepGoing, def: false, help: "when commands come from a file: go on after one that failed"},
 		{commands: "sub", name: "count", to: &s.count, def: 0, help: "end after `N` messages; 0 goes on"},
-		{commands: "broker provide call discover create remove pub sub demo version demo-provider node-watch config-check config-show " + verbs + " " + bench, name: "json", to: &s.json, def: false, help: "write JSON for programs to read, one object a line"},
+		{commands: "broker provide call discover create remove pub sub demo version token-new demo-provider node-watch config-check config-show " + verbs + " " + bench, name: "json", to: &s.json, def: false, help: "write JSON for programs to read, one object a line"},
 		{commands: "provide demo-provider", name: "drain-timeout", to: &s.drainTimeout, def: 10 * time.Second, help: "how long running calls may take to end after SIGTERM or an interrupt"},
 		{commands: "provide", name: "log-level", to: &s.logLevel, def: "info", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
 		{commands: "call discover create remove pub sub demo demo-provider " + nodes + " " + bench, name: "log-level", to: &s.logLevel, def: "warn", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
@@ -166,7 +188,7 @@ func (s *settings) check() error {
 		name  string
 		value int64
 	}{
-		{"timeout", int64(s.timeout)}, {"drain-timeout", int64(s.drainTimeout)}, {"restart-grace", int64(s.restartGrace)},
+		{"timeout", int64(s.timeout)}, {"drain-timeout", int64(s.drainTimeout)}, {"restart-grace", int64(s.restartGrace)}, {"expires", int64(s.expires)},
 		{"count", int64(s.count)}, {"version", int64(s.node.version)}, {"from", int64(s.node.from)}, {"parallel", int64(s.parallel)}, {"max-output", int64(s.maxOutput)},
 	} {
 		if n.value < 0 {

@@ -152,9 +152,9 @@ func (a *app) nodeCreate(ctx context.Context, s *settings, args []string) error 
 			return a.create(ctx, s, n, args[0], data)
 		})
 	}
-	conn, end, err := a.dialForLong(ctx, s, client.OnSessionExpired(func(id string) {
-		a.logger(s).Error("the session has ended, and its node with it", "session", id)
-	}))
+	ctx, lost := context.WithCancelCause(ctx)
+	defer lost(nil)
+	conn, end, err := a.dialForLong(ctx, s, client.OnSessionExpired(func(string) { lost(errSessionLost) }))
 	if err != nil {
 		return err
 	}
@@ -164,8 +164,14 @@ func (a *app) nodeCreate(ctx context.Context, s *settings, args []string) error 
 	}
 	fmt.Fprintln(a.stderr, "the node stays until this command is interrupted")
 	<-ctx.Done()
+	if errors.Is(context.Cause(ctx), errSessionLost) {
+		return errSessionLost
+	}
 	return nil
 }
+
+// errSessionLost ends a command whose node is no more.
+var errSessionLost = errors.New("the session has ended, and its node with it: nothing was heard of this process for too long")
 
 func (a *app) create(ctx context.Context, s *settings, n *client.NodeClient, path string, data []byte) error {
 	path, err := n.Create(ctx, path, data, s.node.options()...)
@@ -267,7 +273,7 @@ func (a *app) nodeSync(ctx context.Context, s *settings, _ []string) error {
 type nodeOp struct {
 	Op         string `json:"op"`
 	Path       string `json:"path"`
-	Data       string `json:"data"`
+	Data       opData `json:"data"`
 	Session    bool   `json:"session"`
 	Sequential bool   `json:"sequential"`
 	Parents    bool   `json:"parents"`
@@ -275,6 +281,26 @@ type nodeOp struct {
 	Version    int    `json:"version"`
 	Created    int64  `json:"created"`
 	Modified   int64  `json:"modified"`
+}
+
+// opData is data in a line of a multi: a string, or {"base64":"..."} for what is no
+// text.
+type opData []byte
+
+func (d *opData) UnmarshalJSON(b []byte) error {
+	var text string
+	if json.Unmarshal(b, &text) == nil {
+		*d = opData(text)
+		return nil
+	}
+	var bytes struct {
+		Base64 *[]byte `json:"base64"`
+	}
+	if json.Unmarshal(b, &bytes) != nil || bytes.Base64 == nil {
+		return errors.New(`data is a string, or {"base64":"..."}`)
+	}
+	*d = *bytes.Base64
+	return nil
 }
 
 // maxMultiLine is the longest line of a multi: a node's data, most of it escaped.
@@ -348,9 +374,9 @@ func parseOp(line []byte) (client.NodeOp, error) {
 	}
 	switch op.Op {
 	case "create":
-		return client.CreateOp(op.Path, []byte(op.Data), opts...), nil
+		return client.CreateOp(op.Path, op.Data, opts...), nil
 	case "set":
-		return client.SetOp(op.Path, []byte(op.Data), opts...), nil
+		return client.SetOp(op.Path, op.Data, opts...), nil
 	case "delete":
 		return client.DeleteOp(op.Path, opts...), nil
 	case "check":

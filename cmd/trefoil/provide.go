@@ -11,6 +11,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/client"
+	"trefoil/concrete/stdnet"
 	"trefoil/server"
 )
 
@@ -72,7 +73,14 @@ func (s *settings) providerOptions() ([]server.Option, error) {
 	if err := positive("max-output", s.maxOutput); err != nil {
 		return nil, err
 	}
-	opts := []server.Option{server.WithHandlers(s.parallel, maxWaitingRequests)}
+	opts := []server.Option{server.WithHandlers(s.parallel, maxWaitingRequests), server.WithTraits(s.traits)}
+	if s.tlsCert != "" {
+		t, err := stdnet.NewTLS(stdnet.TLSConfig{CertFile: s.tlsCert, KeyFile: s.tlsKey})
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, server.WithTLS(t))
+	}
 	if s.advertise != "" {
 		host, err := abstract.ParseHost(s.advertise)
 		if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -45,12 +44,15 @@ type treeShell struct {
 type shellWatch struct {
 	*client.Watch
 	stop context.CancelFunc
+	over atomic.Bool // it has ended by itself
 }
 
 // errLeave ends a shell.
 var errLeave = errors.New("leave")
 
 func (a *app) shell(ctx context.Context, s *settings, _ []string) error {
+	ctx, stop := untilHangup(ctx)
+	defer stop()
 	sh := &treeShell{app: a, set: s, watches: make(map[string]*shellWatch)}
 	sh.tell(func(line string) { fmt.Fprintln(a.stderr, line) })
 	var lost atomic.Bool
@@ -211,9 +213,16 @@ func (sh *treeShell) verb(ctx context.Context, args []string) error {
 	return err
 }
 
+// noInput is the standard input of a shell's commands, which is the shell's own.
+type noInput struct{}
+
+func (noInput) Read([]byte) (int, error) {
+	return 0, errors.New("a shell's commands have no standard input; give the text itself, or a file")
+}
+
 // verbs are the commands on nodes, which print to the shell.
 func (sh *treeShell) verbs() (*cobra.Command, *app) {
-	a := &app{stdin: bytes.NewReader(nil), stdout: sh.out, stderr: sh.out, shared: sh.conn}
+	a := &app{stdin: noInput{}, stdout: sh.out, stderr: sh.out, shared: sh.conn}
 	root := &cobra.Command{Use: "shell", SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}}
 	root.SetOut(sh.out)
 	root.SetErr(sh.out)
@@ -268,7 +277,7 @@ func (sh *treeShell) watch(ctx context.Context, args []string) error {
 		return errors.New("say what to watch: watch PATH, with --subtree or --children for more than the node itself")
 	}
 	path := paths[0]
-	if sh.watches[path] != nil {
+	if old := sh.watches[path]; old != nil && !old.over.Load() {
 		return fmt.Errorf("%s is being watched; 'unwatch %s' ends that", path, path)
 	}
 	w, err := sh.nodes.Watch(ctx, path, n.scope())
@@ -276,11 +285,19 @@ func (sh *treeShell) watch(ctx context.Context, args []string) error {
 		return err
 	}
 	watching, stop := context.WithCancel(context.Background())
-	sh.watches[path] = &shellWatch{w, stop}
+	mine := &shellWatch{Watch: w, stop: stop}
+	sh.watches[path] = mine
 	a := &app{stdout: sh.out, shared: sh.conn}
 	sh.ended.Go(func() {
 		for e, err := range w.Events(watching) {
-			if err != nil || a.showEvent(sh.set, path, e) != nil {
+			if err == nil {
+				err = a.showEvent(sh.set, path, e)
+			}
+			if err != nil {
+				mine.over.Store(true)
+				if watching.Err() == nil {
+					sh.note("the watch of " + path + " has ended: " + err.Error())
+				}
 				return
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/pflag"
 
@@ -73,7 +74,15 @@ func (c completer) candidates(words []string, begun string) []candidate {
 	case len(words) == 1 || strings.HasPrefix(words[len(words)-1], "-"):
 		found = c.paths(begun)
 	}
-	found = slices.DeleteFunc(found, func(f candidate) bool { return !strings.HasPrefix(f.word, begun) })
+	return offered(found, begun)
+}
+
+// offered are those of the words that go on as begun, in order. A word that could
+// steer the terminal is not put into the line.
+func offered(found []candidate, begun string) []candidate {
+	found = slices.DeleteFunc(found, func(f candidate) bool {
+		return !strings.HasPrefix(f.word, begun) || strings.ContainsFunc(f.word, unicode.IsControl)
+	})
 	slices.SortFunc(found, func(a, b candidate) int { return strings.Compare(a.word, b.word) })
 	return found
 }

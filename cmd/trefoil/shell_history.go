@@ -5,15 +5,21 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // maxHistory is how many lines a shell remembers.
 const maxHistory = 1000
 
+// maxHistoryLine is how long a line is that is remembered.
+const maxHistoryLine = 16 << 10
+
 // history is what was typed before, kept in a file of the user where there can be
 // one. A file that cannot be written is no reason to fail. It is term.History.
 type history struct {
-	file  string
+	file string
+
+	mu    sync.Mutex
 	lines []string // the oldest first
 }
 
@@ -41,7 +47,9 @@ func openHistory() *history {
 
 // Add takes a line in.
 func (h *history) Add(line string) {
-	if strings.TrimSpace(line) == "" || len(h.lines) > 0 && h.lines[len(h.lines)-1] == line {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if strings.TrimSpace(line) == "" || len(line) > maxHistoryLine || len(h.lines) > 0 && h.lines[len(h.lines)-1] == line {
 		return
 	}
 	h.remember(line)
@@ -55,13 +63,23 @@ func (h *history) remember(line string) {
 }
 
 // Len is how many lines there are.
-func (h *history) Len() int { return len(h.lines) }
+func (h *history) Len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.lines)
+}
 
 // At returns a line, the newest first.
-func (h *history) At(i int) string { return h.lines[len(h.lines)-1-i] }
+func (h *history) At(i int) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lines[len(h.lines)-1-i]
+}
 
 // save writes the file, for its owner only: data that was typed may be secret.
 func (h *history) save() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.file == "" || len(h.lines) == 0 || os.MkdirAll(filepath.Dir(h.file), 0o700) != nil {
 		return
 	}

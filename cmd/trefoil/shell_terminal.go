@@ -19,8 +19,8 @@ type terminal struct {
 	history *history
 	resized func()
 
-	typed *io.PipeWriter // what was typed, without interrupts
-	asked chan struct{}  // for the next line
+	typed *keys         // without interrupts
+	asked chan struct{} // for the next line
 	lines chan typedLine
 	once  sync.Once
 
@@ -51,12 +51,12 @@ func openTerminal(in io.Reader, out io.Writer) (t *terminal, ok bool) {
 	if err != nil {
 		return nil, false
 	}
-	read, typed := io.Pipe()
+	typed := newKeys()
 	t = &terminal{file: file, before: before, typed: typed, history: openHistory(), asked: make(chan struct{}), lines: make(chan typedLine, 1), width: 80}
 	t.Terminal = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{read, show}, "trefoil> ")
+	}{typed, show}, "trefoil> ")
 	t.Terminal.History = t.history
 	t.fit()
 	t.resized = onResize(t.fit)
@@ -71,10 +71,19 @@ func (t *terminal) close() {
 		close(t.asked)
 		t.resized()
 		t.history.save()
-		_ = t.typed.Close()
+		t.typed.end()
 		_ = term.Restore(int(t.file.Fd()), t.before)
 		_, _ = t.file.WriteString("\n")
 	})
+}
+
+// rescue gives the terminal back before a panic of a goroutine ends the process, so
+// that its text can be read and typing goes on as before. It is deferred.
+func (t *terminal) rescue() {
+	if p := recover(); p != nil {
+		_ = term.Restore(int(t.file.Fd()), t.before)
+		panic(p)
+	}
 }
 
 // fit takes the terminal's size over.
@@ -92,6 +101,8 @@ func (t *terminal) fit() {
 // pump passes on what is typed. An interrupt ends the command that runs, or drops
 // the line. It ends with the process: a read of a terminal cannot be taken back.
 func (t *terminal) pump() {
+	defer t.rescue()
+	defer t.typed.end()
 	b := make([]byte, 1024)
 	for {
 		n, err := t.file.Read(b)
@@ -100,12 +111,9 @@ func (t *terminal) pump() {
 				t.interrupted()
 				continue
 			}
-			if _, err := t.typed.Write([]byte{c}); err != nil {
-				return
-			}
+			t.typed.write(c)
 		}
 		if err != nil {
-			_ = t.typed.CloseWithError(io.EOF)
 			return
 		}
 	}
@@ -116,10 +124,11 @@ func (t *terminal) interrupted() {
 	stop := t.interrupt
 	t.mu.Unlock()
 	if stop != nil {
+		t.typed.drop()
 		stop()
 		return
 	}
-	_, _ = io.WriteString(t.typed, dropLine)
+	t.typed.write([]byte(dropLine)...)
 }
 
 // interruptible is a context for a command, which an interrupt ends.
@@ -138,6 +147,7 @@ func (t *terminal) interruptible(ctx context.Context) (context.Context, func()) 
 
 // edit reads lines as they are asked for: there is no prompt while a command runs.
 func (t *terminal) edit() {
+	defer t.rescue()
 	for range t.asked {
 		line, err := t.ReadLine()
 		if errors.Is(err, term.ErrPasteIndicator) { // the line was pasted, which is as good as typed

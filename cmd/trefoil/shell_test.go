@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -145,4 +146,40 @@ func TestCandidatesStandInColumns(t *testing.T) {
 	assert.Equal(t, "/a   /bb\n/cc  /d\n", columns([]string{"/a", "/bb", "/cc", "/d"}, 10))
 	assert.Equal(t, "/a\n/b\n", columns([]string{"/a", "/b"}, 3))
 	assert.Contains(t, columns(make([]string, maxCandidates+7), 80), "and 7 more\n")
+}
+
+func TestShellCommandsDoNotReadItsInput(t *testing.T) {
+	_, broker := startBroker(t)
+	f := inProcess(t, "create /a kept\nset /a -\nmulti\nget /a\n", "shell", "--broker", broker, "--keep-going")
+	assert.Equal(t, exitFailed, f.code)
+	assert.Equal(t, "/a\nkept\n", f.out)
+	assert.Equal(t, 2, strings.Count(f.err, "have no standard input"), f.err)
+}
+
+func TestWordsThatSteerTheTerminalAreNotOffered(t *testing.T) {
+	found := offered([]candidate{{word: "/b"}, {word: "/a"}, {word: "/\x1b[2J"}, {word: "/\u009b2J"}, {word: "other"}}, "/")
+	assert.Equal(t, []candidate{{word: "/a"}, {word: "/b"}}, found)
+}
+
+func TestLongLinesAreNotRemembered(t *testing.T) {
+	h := &history{}
+	h.Add(strings.Repeat("x", maxHistoryLine+1))
+	assert.Zero(t, h.Len())
+}
+
+func TestKeysTypedAheadNeverWait(t *testing.T) {
+	k := newKeys()
+	k.write([]byte(strings.Repeat("x", maxTyped))...)
+	k.write('y') // dropped
+	k.drop()
+	k.write('a', 'b')
+	b := make([]byte, 1)
+	for _, want := range "ab" {
+		n, err := k.Read(b)
+		require.NoError(t, err)
+		assert.Equal(t, string(want), string(b[:n]))
+	}
+	k.end()
+	_, err := k.Read(b)
+	assert.ErrorIs(t, err, io.EOF)
 }

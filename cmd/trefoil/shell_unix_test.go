@@ -204,14 +204,23 @@ func TestShellCompletesPathsAndCommands(t *testing.T) {
 }
 
 func TestShellGivesTheTerminalBack(t *testing.T) {
+	var broker *proc
 	for name, end := range map[string]func(*ptyShell){
 		"exit":    func(s *ptyShell) { s.send("exit\r") },
 		"Ctrl-D":  func(s *ptyShell) { s.send("\x04") },
 		"SIGTERM": func(s *ptyShell) { _ = s.cmd.Process.Signal(syscall.SIGTERM) },
+		"SIGHUP":  func(s *ptyShell) { _ = s.cmd.Process.Signal(syscall.SIGHUP) },
+		"exit without a broker": func(s *ptyShell) {
+			broker.signal(syscall.SIGKILL)
+			broker.wait()
+			s.expect("the connection is lost")
+			s.send("exit\r")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, broker := startBroker(t)
-			s := startShell(t, broker)
+			var addr string
+			broker, addr = startBroker(t)
+			s := startShell(t, addr)
 			require.False(t, s.cooked(), "it is in raw mode while it is used")
 			end(s)
 			s.leave()
@@ -272,4 +281,54 @@ func TestSessionNodeOfACommandGoesWithIt(t *testing.T) {
 	watch.signal(os.Interrupt)
 	assert.Equal(t, exitOK, watch.wait())
 	assert.Equal(t, 1, strings.Count(watch.err.text(), "\n"))
+}
+
+func TestInterruptEndsACommandBehindWhatWasTypedAhead(t *testing.T) {
+	broker, addr := startBroker(t)
+	s := startShell(t, addr)
+	broker.signal(syscall.SIGSTOP)
+	defer broker.signal(syscall.SIGCONT)
+	s.send("sync --timeout 1h\r")
+	s.expect("sync --timeout 1h\r\n")
+	pressed, stop := make(chan struct{}), make(chan struct{})
+	go func() { // again and again: the command begins a moment after its echo
+		defer close(pressed)
+		again := time.NewTicker(50 * time.Millisecond)
+		defer again.Stop()
+		for {
+			_, _ = s.tty.WriteString("typed ahead\x03")
+			select {
+			case <-again.C:
+			case <-stop:
+				return
+			}
+		}
+	}()
+	s.expect("cancel")
+	close(stop)
+	<-pressed
+	broker.signal(syscall.SIGCONT)
+	s.run("exists /", "\r\ntrue\r\n")
+}
+
+func TestChangesDoNotDisturbTheLineThatIsTyped(t *testing.T) {
+	_, broker := startBroker(t)
+	one, two := startShell(t, broker), startShell(t, broker)
+	one.run("watch / --children", "trefoil> ")
+	one.send("exists /se")
+	one.expect("exists /se")
+	two.run("create /seen x", "\r\n/seen\r\n")
+	one.expect("created /seen: x\r\n")
+	one.expect("trefoil> exists /se")
+	one.send("en\r")
+	one.expect("\r\ntrue\r\n")
+}
+
+func TestHangupEndsTheSessionAtOnce(t *testing.T) {
+	_, broker := startBroker(t, "--listen", "127.0.0.1:0", "--session-interval", "1h")
+	one, two := startShell(t, broker), startShell(t, broker)
+	one.run("create -s /mine data", "\r\n/mine\r\n")
+	two.run("watch /mine", "trefoil> ")
+	require.NoError(t, one.cmd.Process.Signal(syscall.SIGHUP))
+	two.expect("deleted /mine\r\n")
 }

@@ -317,9 +317,8 @@ func TestStoppedClientLosesItsSession(t *testing.T) {
 	}
 	holder.signal(syscall.SIGCONT)
 	holder.lineWith(holder.err, "the session has ended, and its node with it")
+	assert.Equal(t, exitFailed, holder.wait())
 	there, err := nodes.Exists(t.Context(), "/mine")
 	require.NoError(t, err)
 	assert.False(t, there)
-	holder.signal(syscall.SIGTERM)
-	holder.wait()
 }

@@ -49,7 +49,8 @@ func appendConnectionMessage(dst []byte, m abstract.BaseMessage) ([]byte, error)
 		dst = appendInt(dst, `{"version":`, int64(m.Version))
 		dst = appendText(dst, `,"agent":`, m.Agent)
 		dst = appendInt(dst, `,"max_frame":`, int64(m.MaxFrame))
-		return append(appendSessionRequest(dst, m.Session), '}'), nil
+		dst = appendSessionRequest(dst, m.Session)
+		return append(appendText(dst, `,"token":`, m.Token), '}'), nil
 	case *HelloResponse:
 		dst = appendInt(dst, `{"rcode":`, int64(m.Code))
 		dst = appendInt(dst, `,"version":`, int64(m.Version))
@@ -109,7 +110,17 @@ func appendServiceRequest(dst []byte, m *ServiceRequest) []byte {
 	if m.Hello {
 		dst = append(dst, `,"hello":1`...)
 	}
-	return append(dst, '}')
+	return append(appendTraits(dst, &m.Traits), '}')
+}
+
+func appendTraits(dst []byte, t *abstract.Traits) []byte {
+	if *t == (abstract.Traits{}) {
+		return dst
+	}
+	if t.Weight != 0 {
+		dst = appendInt(dst, `,"weight":`, int64(t.Weight))
+	}
+	return appendText(appendText(dst, `,"zone":`, t.Zone), `,"version":`, t.Version)
 }
 
 func appendServiceResponse(dst []byte, m *ServiceResponse) []byte {
@@ -126,7 +137,7 @@ func appendServiceResponse(dst []byte, m *ServiceResponse) []byte {
 			if h.Hello {
 				dst = append(dst, `,"hello":1`...)
 			}
-			dst = append(dst, '}')
+			dst = append(appendTraits(dst, &h.Traits), '}')
 		}
 		dst = append(dst, ']')
 	}

@@ -139,12 +139,21 @@ func (e *envelope) host(raw []byte) (h ProviderHost, ok bool) {
 	return h, e.head.fault == nil
 }
 
+// traits reads weight, zone and version.
+func (e *envelope) traits(v [][]byte) abstract.Traits {
+	return abstract.Traits{
+		Weight:  int(e.count(v[0], "weight", abstract.MaxWeight)),
+		Zone:    e.optional(v[1], "zone", abstract.MaxTrait),
+		Version: e.optional(v[2], "version", abstract.MaxTrait),
+	}
+}
+
 // anyHost is host, but an empty ip and a port of 0 will do: some existing program
 // sends these in its discoveries.
 func (e *envelope) anyHost(raw []byte) (h ProviderHost) {
-	var v [4][]byte
+	var v [7][]byte
 	s := scanner{b: raw}
-	if !s.collect(v[:], []string{"ip", "port", "instance", "hello"}) {
+	if !s.collect(v[:], []string{"ip", "port", "instance", "hello", "weight", "zone", "version"}) {
 		e.fail(abstract.InvalidMessage, `a "host" must be there, and an object with "ip" and "port"`)
 		return h
 	}
@@ -155,7 +164,7 @@ func (e *envelope) anyHost(raw []byte) (h ProviderHost) {
 		return h
 	}
 	h.Port = int(port)
-	h.Instance, h.Hello = e.optional(v[2], "instance", maxName), flag(v[3])
+	h.Instance, h.Hello, h.Traits = e.optional(v[2], "instance", maxName), flag(v[3]), e.traits(v[4:])
 	return h
 }
 

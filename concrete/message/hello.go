@@ -12,7 +12,11 @@ type Hello struct {
 	Agent    string          // "agent": name and version of the program, for logs
 	MaxFrame int             // "max_frame": the longest frame the sender takes, its Length field included
 	Session  *SessionRequest // "session"; nil: none is asked for
+	Token    string          // "token": who the sender is, to a server that asks; a secret. Left out when empty
 }
+
+// maxToken is how long a token may be.
+const maxToken = 1024
 
 // Type returns REQ_HELLO.
 func (*Hello) Type() abstract.MType { return abstract.ReqHello }

@@ -126,8 +126,8 @@ func (e *envelope) topicResponse() abstract.BaseMessage {
 }
 
 func (e *envelope) serviceRequest() abstract.BaseMessage {
-	var v [5][]byte
-	if !e.collect(v[:], "optype", "method", "host", "instance", "hello") {
+	var v [8][]byte
+	if !e.collect(v[:], "optype", "method", "host", "instance", "hello", "weight", "zone", "version") {
 		return nil
 	}
 	op, ok := small(v[0])
@@ -143,7 +143,7 @@ func (e *envelope) serviceRequest() abstract.BaseMessage {
 	} else if h, ok := e.host(v[2]); ok {
 		m.Host = &h.Host
 	}
-	m.Instance, m.Hello = e.optional(v[3], "instance", maxName), flag(v[4])
+	m.Instance, m.Hello, m.Traits = e.optional(v[3], "instance", maxName), flag(v[4]), e.traits(v[5:])
 	m.Header = e.head
 	return m
 }
@@ -167,11 +167,12 @@ func (e *envelope) serviceResponse() abstract.BaseMessage {
 }
 
 func (e *envelope) hello() abstract.BaseMessage {
-	var v [4][]byte
-	if !e.collect(v[:], "version", "agent", "max_frame", "session") {
+	var v [5][]byte
+	if !e.collect(v[:], "version", "agent", "max_frame", "session", "token") {
 		return nil
 	}
 	m := &Hello{
+		Token:    e.optional(v[4], "token", maxToken),
 		Version:  int(e.count(v[0], "version", math.MaxInt32)),
 		Agent:    e.optional(v[1], "agent", maxName),
 		MaxFrame: int(e.count(v[2], "max_frame", math.MaxInt32)),

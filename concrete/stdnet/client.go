@@ -27,6 +27,19 @@ func (c *client) Connect(ctx context.Context) (abstract.BaseConnection, error) {
 	if err := link.Check(c.cfg); err != nil {
 		return nil, err
 	}
+	nc, err := c.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn := link.NewReading(c.cfg, sock.NewWire(nc, c.cfg.WriteTimeout), nil)
+	conn.Open()
+	conn.Start() // what is sent from now on is written
+	go conn.Read(sock.NewSource(nc, sock.ClientBuffer))
+	return conn, nil
+}
+
+// dial opens the socket of a connection.
+func (c *client) dial(ctx context.Context) (net.Conn, error) {
 	d := net.Dialer{KeepAliveConfig: link.KeepAlive()}
 	network, address := split(c.addr)
 	nc, err := d.DialContext(ctx, network, address)
@@ -34,9 +47,5 @@ func (c *client) Connect(ctx context.Context) (abstract.BaseConnection, error) {
 		return nil, link.ConnectError(c.addr, err)
 	}
 	link.Tune(nc)
-	conn := link.NewReading(c.cfg, sock.NewWire(nc, c.cfg.WriteTimeout), nil)
-	conn.Open()
-	conn.Start() // what is sent from now on is written
-	go conn.Read(sock.NewSource(nc, sock.ClientBuffer))
-	return conn, nil
+	return nc, nil
 }

@@ -180,3 +180,24 @@ func TestBadAddressesAreErrors(t *testing.T) {
 	_, err = udp.Dial(context.Background(), "nowhere")
 	require.ErrorContains(t, err, "nowhere")
 }
+
+func TestSendersShareASocketUntilTheLastIsClosed(t *testing.T) {
+	got := make(chan string, 10)
+	l, err := udp.Listen(udp.Config{Addr: "127.0.0.1:0", Handler: func(b []byte, from netip.AddrPort) { got <- string(b) + from.String() }})
+	require.NoError(t, err)
+	defer l.Close()
+	one, two := dial(t, l.Addr()), dial(t, l.Addr())
+	require.NoError(t, one.Send([]byte("x")))
+	first := <-got
+	require.NoError(t, two.Send([]byte("x")))
+	assert.Equal(t, first, <-got, "from one socket")
+	require.NoError(t, one.Close())
+	require.NoError(t, one.Close())
+	require.NoError(t, two.Send([]byte("x")))
+	assert.Equal(t, first, <-got)
+	require.NoError(t, two.Close())
+	assert.Error(t, two.Send([]byte("x")))
+	three := dial(t, l.Addr())
+	require.NoError(t, three.Send([]byte("x")))
+	<-got
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"trefoil/business/access"
+	"trefoil/client"
+	"trefoil/concrete/stdnet"
+	"trefoil/server"
+)
+
+// tokenEnv holds a client's token, where no file is named.
+const tokenEnv = "TREFOIL_TOKEN"
+
+// maxSecurityFile is the longest file of a token, of tokens or of permissions.
+const maxSecurityFile = 16 << 20
+
+// secureClient are the options that protect a connection and say who we are.
+func (s *settings) secureClient(log *slog.Logger) ([]client.Option, error) {
+	var opts []client.Option
+	if s.tls || s.tlsCA != "" || s.tlsCert != "" {
+		t, err := stdnet.NewTLS(stdnet.TLSConfig{CertFile: s.tlsCert, KeyFile: s.tlsKey, RootCAFile: s.tlsCA, Logger: log})
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, client.WithTLS(t))
+	}
+	token := os.Getenv(tokenEnv)
+	if s.tokenFile != "" {
+		text, err := readSmall(s.tokenFile)
+		if err != nil {
+			return nil, err
+		}
+		token = string(text)
+	}
+	if token = strings.TrimSpace(token); token != "" {
+		opts = append(opts, client.WithToken(token))
+	}
+	return opts, nil
+}
+
+// readSmall reads a file that cannot be large.
+func readSmall(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxSecurityFile {
+		return nil, fmt.Errorf("%s has more than %d bytes, which is more than such a file needs", name, maxSecurityFile)
+	}
+	return os.ReadFile(name)
+}
+
+// guarded is what a broker goes by: the files are read again at every SIGHUP.
+type guarded struct {
+	policyFile, tokensFile string
+	tls                    *stdnet.TLS
+	guard                  *access.Guard
+	seen                   string // what was in the files
+}
+
+// secure reads what protects a broker. nil options: nothing does.
+func (s *settings) secure(log *slog.Logger) (*guarded, []server.Option, error) {
+	b := &s.own
+	g := &guarded{policyFile: b.policy, tokensFile: b.tokens}
+	var opts []server.Option
+	if b.tlsCert != "" || b.tlsKey != "" || b.tlsClientCA != "" {
+		var err error
+		g.tls, err = stdnet.NewTLS(stdnet.TLSConfig{
+			CertFile: b.tlsCert, KeyFile: b.tlsKey, ClientCAFile: b.tlsClientCA, RequireClientCert: b.tlsRequire, Logger: log,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		opts = append(opts, server.WithTLS(g.tls))
+	}
+	if g.policyFile != "" || g.tokensFile != "" {
+		policy, tokens, seen, err := g.read()
+		if err != nil {
+			return nil, nil, err
+		}
+		g.guard, g.seen = access.NewGuard(policy, tokens), seen
+		opts = append(opts, server.WithGuard(g.guard))
+	}
+	return g, opts, nil
+}
+
+// read reads the files of permissions and of tokens.
+func (g *guarded) read() (policy *access.Policy, tokens *access.Tokens, seen string, err error) {
+	var texts [2][]byte
+	for i, name := range []string{g.policyFile, g.tokensFile} {
+		if name == "" {
+			continue
+		}
+		if texts[i], err = readSmall(name); err != nil {
+			return nil, nil, "", err
+		}
+	}
+	if g.policyFile != "" {
+		if policy, err = access.ParsePolicy(texts[0]); err != nil {
+			return nil, nil, "", fmt.Errorf("%s: %w", g.policyFile, err)
+		}
+	}
+	if g.tokensFile != "" {
+		if tokens, err = access.ParseTokens(texts[1]); err != nil {
+			return nil, nil, "", fmt.Errorf("%s: %w", g.tokensFile, err)
+		}
+	}
+	return policy, tokens, string(texts[0]) + "\x00" + string(texts[1]), nil
+}
+
+// reload reads all files again. What is broken stays as it was. When permissions or
+// tokens have changed, everybody connects again and is judged anew.
+func (g *guarded) reload(srv *server.Broker, log *slog.Logger) {
+	if g.tls != nil {
+		if err := g.tls.Reload(); err != nil {
+			log.Error("certificates not reloaded, the old ones stay in use", "err", err)
+		}
+	}
+	if g.guard == nil {
+		return
+	}
+	policy, tokens, seen, err := g.read()
+	if err != nil {
+		log.Error("permissions not reloaded, the old ones stay in use", "err", err)
+		return
+	}
+	if seen == g.seen {
+		return
+	}
+	g.seen = seen
+	gone := g.guard.Reload(policy, tokens)
+	log.Info("permissions reloaded", "gone", strings.Join(gone, ","))
+	srv.Reauthorize()
+}
+
+func (a *app) tokenCommand() *cobra.Command {
+	token := &cobra.Command{
+		Use: "token", Short: "Make a token for a client", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return usagef("say what to do: new IDENTITY") },
+	}
+	token.AddCommand(a.command(cobra.Command{
+		Use: "new IDENTITY [flags]", Args: cobra.ExactArgs(1),
+		Short: "Print a new token, and add its hash to the broker's file of tokens",
+		Long: "Make a token for IDENTITY and print it: this once, it cannot be had again. Its hash is added to\n" +
+			"the file that --file names, which is made when it is not there; the broker reads that with\n" +
+			"--tokens, and again at SIGHUP.",
+		Annotations: map[string]string{inTable: "token-new"},
+	}, a.tokenNew))
+	return token
+}
+
+// tokenOutput is a new token for programs.
+type tokenOutput struct {
+	Identity string    `json:"identity"`
+	Token    string    `json:"token"`
+	Expires  time.Time `json:"expires,omitzero"`
+}
+
+func (a *app) tokenNew(_ context.Context, s *settings, args []string) error {
+	if s.tokens == "" {
+		return usagef("--file is missing: name the broker's file of tokens")
+	}
+	var expires time.Time
+	if s.expires > 0 {
+		expires = time.Now().Add(s.expires).Truncate(time.Second)
+	}
+	token, entry, err := access.NewToken(args[0], s.note, expires)
+	if err != nil {
+		return err
+	}
+	if err := addEntry(s.tokens, entry); err != nil {
+		return err
+	}
+	return a.say(s, tokenOutput{args[0], token.Reveal(), expires}, "%s", token.Reveal())
+}
+
+// addEntry adds a token to a file, which is whole at every moment.
+func addEntry(name string, entry access.Entry) error {
+	var entries []access.Entry
+	text, err := readSmall(name)
+	switch {
+	case err == nil:
+		tokens, err := access.ParseTokens(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		entries = tokens.Entries()
+	case !os.IsNotExist(err):
+		return err
+	}
+	text, err = access.MarshalTokens(append(entries, entry))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}

@@ -1,0 +1,187 @@
+package server
+
+import (
+	"time"
+
+	"trefoil/abstract"
+	"trefoil/business/access"
+	"trefoil/business/peer"
+	"trefoil/concrete/message"
+	"trefoil/concrete/stdnet"
+)
+
+// admit finds out who a peer is, by the token of its HELLO or by its certificate,
+// and counts its connection. It is called once, before the peer's first message is
+// handled. Existing programs show no token.
+func (c *conn) admit(token string) error {
+	guard := c.ep.cfg.guard
+	if guard == nil || c.account != nil {
+		return nil
+	}
+	who, err := guard.Authenticate(access.TokenOf(token), stdnet.PeerCertificates(c.BaseConnection), time.Now())
+	if err != nil {
+		return err
+	}
+	account := guard.Account(who.Name())
+	if err := account.Acquire(access.Connections); err != nil {
+		return err
+	}
+	c.who, c.account = who, account
+	return nil
+}
+
+// dismiss gives back what admit has taken.
+func (c *conn) dismiss() {
+	if c.account != nil {
+		c.account.Release(access.Connections)
+	}
+}
+
+// expelled is why a peer may not stay; nil: it may.
+func (c *conn) expelled() error {
+	if guard := c.ep.cfg.guard; guard != nil && !guard.Valid(c.who, time.Now()) {
+		return abstract.Errorf(abstract.Denied, "what identity %s was proved by is not valid any more; connect with another token", c.who.Name())
+	}
+	return nil
+}
+
+// afford counts what a batch has cost in bytes. Its requests are refused with the
+// error.
+func (c *conn) afford(now time.Time) error {
+	received := c.Received()
+	n := received - c.paid
+	c.paid = received
+	return c.account.AcquireBytes(int(n), now)
+}
+
+// permits says whether the peer may do what a message asks for. It is asked before
+// anything is looked up: a refusal does not tell what there is.
+func (c *conn) permits(m abstract.BaseMessage) error {
+	if c.ep.cfg.guard == nil {
+		return nil
+	}
+	switch m := m.(type) {
+	case *message.RpcRequest:
+		return c.may(access.Call, m.Method)
+	case *message.ServiceRequest:
+		if m.Op == abstract.ServiceDiscover {
+			return c.may(access.Discover, m.Method)
+		}
+		return c.may(access.Provide, m.Method)
+	case *message.TopicRequest:
+		return c.permitsTopic(m)
+	case *message.NodeRequest:
+		return c.permitsNode(m)
+	}
+	return nil
+}
+
+func (c *conn) may(v access.Verb, name string) error {
+	return c.ep.cfg.guard.Check(c.who.Name(), v, name)
+}
+
+func (c *conn) permitsTopic(m *message.TopicRequest) error {
+	switch m.Op {
+	case abstract.TopicCreate:
+		return c.may(access.CreateTopic, m.Topic)
+	case abstract.TopicRemove:
+		return c.may(access.RemoveTopic, m.Topic)
+	case abstract.TopicPublish:
+		return c.may(access.Publish, m.Topic)
+	}
+	return c.may(access.Subscribe, m.Topic)
+}
+
+func (c *conn) permitsNode(m *message.NodeRequest) error {
+	for i := range m.Ops {
+		if err := c.permitsAction(&m.Ops[i]); err != nil {
+			return err
+		}
+	}
+	return c.permitsAction(&m.NodeAction)
+}
+
+func (c *conn) permitsAction(a *message.NodeAction) error {
+	guard, who := c.ep.cfg.guard, c.who.Name()
+	switch a.Op {
+	case abstract.NodeMulti, abstract.NodeSync, abstract.NodeUnwatch:
+		return nil
+	case abstract.NodeWatch:
+		if a.Scope != abstract.ScopeNode {
+			return guard.CheckBelow(who, access.NodeRead, a.Path)
+		}
+	case abstract.NodeDelete:
+		if a.Recursive {
+			return guard.CheckBelow(who, access.NodeWrite, a.Path)
+		}
+		return guard.Check(who, access.NodeWrite, a.Path)
+	case abstract.NodeCreate, abstract.NodeSet:
+		for path := parentOf(a.Path); a.Parents && path != "/"; path = parentOf(path) {
+			if err := guard.Check(who, access.NodeWrite, path); err != nil {
+				return err
+			}
+		}
+		return guard.Check(who, access.NodeWrite, a.Path)
+	}
+	return guard.Check(who, access.NodeRead, a.Path)
+}
+
+// parentOf is a path without its last segment; "/" when there is none.
+func parentOf(path string) string {
+	for i := len(path) - 1; i > 0; i-- {
+		if path[i] == '/' {
+			return path[:i]
+		}
+	}
+	return "/"
+}
+
+// visible leaves out of a list what the peer may not read.
+func (c *conn) visible(nodes []message.Node) []message.Node {
+	guard := c.ep.cfg.guard
+	if guard == nil {
+		return nodes
+	}
+	kept := nodes[:0]
+	for i := range nodes {
+		if guard.Visible(c.who.Name(), access.NodeRead, nodes[i].Path) {
+			kept = append(kept, nodes[i])
+		}
+	}
+	return kept
+}
+
+// Reauthorize closes every connection, with a goodbye to peers that know it: they
+// connect again and are judged anew. Call it when what its Guard goes by has changed,
+// as nobody keeps a subscription, a watch or a discovery that he may not have any more.
+func (b *Broker) Reauthorize() {
+	for _, c := range b.ep.all() {
+		c.leave(abstract.Errorf(abstract.Draining, "the permissions have changed; connect again"))
+	}
+}
+
+// admission admits a peer by its first message, if that is the message.
+func (c *conn) admission(m abstract.BaseMessage, v peer.Verdict) error {
+	if c.account != nil || c.ep.cfg.guard == nil {
+		return nil
+	}
+	if hello, ok := m.(*message.Hello); ok && v.Close == nil {
+		return c.admit(hello.Token)
+	}
+	if v.Deliver {
+		return c.admit("")
+	}
+	return nil
+}
+
+// turnAway answers the first message of a peer that is not admitted, and closes.
+func (c *conn) turnAway(m abstract.BaseMessage, v peer.Verdict, err error) {
+	if rsp, ok := v.Reply.(*message.HelloResponse); ok {
+		c.reply(&message.HelloResponse{
+			Header: message.ID(m.ID()), Code: abstract.CodeOf(err), Version: rsp.Version, Agent: rsp.Agent, MaxFrame: rsp.MaxFrame, Message: publicText(err),
+		})
+	} else {
+		c.refuse(m, err)
+	}
+	c.finish(err)
+}
