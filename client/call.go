@@ -302,13 +302,14 @@ func (c *call) fate() abstract.Sent {
 
 // finish ends the call; only the first time counts.
 func (c *call) finish(r Reply, e *abstract.Error) {
-	c.settle(balance.Ignored) // unless the attempt has ended
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
 		return
 	}
 	c.ended = true
+	pick, group := c.pick, c.among // of an attempt that has not ended
+	c.pick = balance.Pick{}
 	c.reply = r
 	if e != nil {
 		if e.Instance == "" && c.last != nil {
@@ -321,6 +322,9 @@ func (c *call) finish(r Reply, e *abstract.Error) {
 		c.timer.Stop()
 	}
 	c.mu.Unlock()
+	if pick.Member != nil {
+		group.End(pick, time.Now(), balance.Ignored)
+	}
 	if forget != nil {
 		forget()
 	}

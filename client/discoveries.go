@@ -33,6 +33,7 @@ type followed struct {
 	problem   error               // why the last such question was not answered with a list
 	list      []abstract.Provider // replaced, never changed
 	held      []abstract.Provider // part of list that a reconnected broker does not know; believed in for a while
+	later     *time.Timer         // until it is asked again; nil: it was never refused
 	holding   *time.Timer         // ends that while
 	followers map[*follower]struct{}
 }
@@ -167,7 +168,12 @@ func (d *discoveries) askNext(m *followed, s *session) {
 }
 
 func (d *discoveries) askLater(m *followed) {
-	time.AfterFunc(d.conn.cfg.backoffMax/2+backoff(&d.conn.cfg, 20)/2, func() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m.later != nil {
+		m.later.Stop() // one chain of questions is enough
+	}
+	m.later = time.AfterFunc(d.conn.cfg.backoffMax/2+backoff(&d.conn.cfg, 20)/2, func() {
 		if d.conn.ctx.Err() == nil {
 			d.askSoon(m)
 		}

@@ -207,8 +207,14 @@ func (p *providers) choose(r *route, c *call) (*provider, error) {
 		return nil, errAllTried
 	}
 	c.mu.Lock()
-	c.pick, c.among = pick, r.group
+	ended := c.ended
+	if !ended {
+		c.pick, c.among = pick, r.group
+	}
 	c.mu.Unlock()
+	if ended { // meanwhile: nobody else gives it back
+		r.group.End(pick, now, balance.Ignored)
+	}
 	return p.hostOf(pick), nil
 }
 

@@ -65,10 +65,21 @@ func nameOf(p abstract.Provider) abstract.Provider {
 	return p
 }
 
-func (r *registrations) want(p abstract.Provider) {
+// want notes a wish, and returns what takes it back: the one before it stands again.
+func (r *registrations) want(p abstract.Provider) (undo func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	before, was := r.wants[nameOf(p)]
 	r.wants[nameOf(p)] = p.Traits
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if was {
+			r.wants[nameOf(p)] = before
+		} else {
+			delete(r.wants, nameOf(p))
+		}
+	}
 }
 
 // drop returns whether p was wanted.
@@ -81,14 +92,14 @@ func (r *registrations) drop(p abstract.Provider) bool {
 }
 
 func (r *registrations) register(ctx context.Context, p abstract.Provider) error {
-	r.want(p)
+	undo := r.want(p)
 	const op = "register "
 	m, err := r.conn.ask(ctx, op+p.Method, serviceRequest(abstract.ServiceRegister, p))
 	if err != nil {
 		return err
 	}
 	if rsp := m.(*message.ServiceResponse); rsp.Code != abstract.OK {
-		r.drop(p)
+		undo()
 		return refused(op+p.Method, rsp.Code, rsp.Message, r.conn.addr)
 	}
 	return nil
@@ -179,9 +190,9 @@ func (r *registrations) restored(p abstract.Provider, rsp *message.ServiceRespon
 	r.conn.report(refused("register "+p.Method, rsp.Code, rsp.Message, r.conn.addr))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.retrying[p] {
-		r.retrying[p] = true
-		go r.retry(p)
+	if !r.retrying[nameOf(p)] {
+		r.retrying[nameOf(p)] = true
+		go r.retry(nameOf(p))
 	}
 }
 
@@ -199,11 +210,13 @@ func (r *registrations) retry(p abstract.Provider) {
 		case <-time.After(backoff(&r.conn.cfg, try)):
 		}
 		r.mu.Lock()
-		_, wanted := r.wants[nameOf(p)]
+		traits, wanted := r.wants[p]
 		r.mu.Unlock()
 		if !wanted {
 			return
 		}
+		p := p
+		p.Traits = traits
 		m, err := r.conn.ask(r.conn.ctx, "register "+p.Method, serviceRequest(abstract.ServiceRegister, p))
 		if err == nil && m.(*message.ServiceResponse).Code == abstract.OK {
 			for _, undo := range r.takenBack([]abstract.Provider{p}) { // unregistered while we waited

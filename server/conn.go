@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"trefoil/abstract"
-	"trefoil/business/access"
 	"trefoil/business/peer"
 	"trefoil/business/session"
 	"trefoil/concrete/lv"
@@ -31,6 +30,7 @@ type conn struct {
 	calls     atomic.Int64 // running or waiting handlers
 	callBytes atomic.Int64 // of their requests
 	dirty     atomic.Bool  // somebody has queued for us and is going to flush
+	parted    atomic.Bool  // we have said goodbye
 
 	outHint int     // how large a turn's responses have been; belongs to the goroutine whose turn it is
 	errands errands // what waits for the Store
@@ -41,9 +41,9 @@ type conn struct {
 	bound   bool
 
 	// Who the peer is, where somebody asks; set by its first message.
-	who     access.Identity
-	account *access.Account // nil: nobody has asked yet
-	paid    uint64          // of the bytes received: counted; belongs to the goroutine whose turn it is
+	badge   atomic.Pointer[badge] // nil: nobody has asked yet
+	refused bool                  // the peer was not admitted; belongs to the goroutine whose turn it is
+	paid    uint64                // of the bytes received: counted; the same
 }
 
 var _ abstract.Receiver = (*conn)(nil)
@@ -68,6 +68,9 @@ func (c *conn) OnMessages(batch []abstract.BaseMessage) {
 // connection is being closed.
 func (t *turn) receive(m abstract.BaseMessage) (delivered, open bool) {
 	c := t.conn
+	if c.refused {
+		return false, false
+	}
 	c.mu.Lock()
 	v := c.judge.Receive(m, t.now)
 	c.mu.Unlock()
@@ -91,8 +94,8 @@ func (t *turn) receive(m abstract.BaseMessage) (delivered, open bool) {
 	case v.Close == nil:
 		return v.Deliver, true
 	case v.Leaving:
-		if c.bound && !c.ep.draining() { // the answer to our goodbye ends nothing
-			c.ep.sessions.end(c.session)
+		if c.bound && !c.parted.Load() { // the answer to our goodbye ends nothing
+			c.ep.sessions.end(c)
 		}
 		c.finish(v.Close)
 	default:
@@ -166,6 +169,7 @@ func (c *conn) tick(now time.Time) {
 // goodbye tells a modern peer that we are about to close; legacy peers would not understand it.
 func (c *conn) goodbye(code abstract.RCode, reason string) {
 	if c.modern() {
+		c.parted.Store(true)
 		c.reply(&message.Goodbye{Header: message.ID(c.ep.newID()), Code: code, Reason: reason})
 		c.Flush()
 	}

@@ -60,10 +60,9 @@ type endpoint struct {
 	deliverers *workers.Pool  // goroutines on which connections deliver
 	watchdog   watchdog       // looks after handlers that hold up a turn
 
-	instant    bool           // no part has a Store that waits for anything
-	messengers *workers.Pool  // goroutines on which errands are done
-	errands    sync.WaitGroup // these
-	sessions   *sessions      // nil where none are given
+	instant  bool           // no part has a Store that waits for anything
+	errands  sync.WaitGroup // that are waiting or under way
+	sessions *sessions      // nil where none are given
 }
 
 // newEndpoint makes an endpoint without parts; they attach before it listens.
@@ -77,7 +76,6 @@ func newEndpoint(addr string, cfg config) *endpoint {
 		conns:      make(map[uint64]*conn),
 		run:        rand.Text(),
 		deliverers: workers.New(workers.Config{}),
-		messengers: workers.New(workers.Config{Max: 256}),
 		instant:    true,
 	}
 	ep.limits.Store(cfg.limits())
@@ -160,7 +158,6 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 		}
 		// A handler that ignores the end of its context must not hold us up.
 		go ep.deliverers.Close()
-		go ep.messengers.Close()
 		ep.logs.server.Info("server stopped")
 	})
 	return err

@@ -3,13 +3,14 @@ package server
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"trefoil/abstract"
 	"trefoil/concrete/message"
 )
 
-// errands are messages of one connection that wait for a Store which waits for a
-// disk or a network. They are handled off the turn that they came in, one after the
+// errands are messages of one connection that wait: for a Store which waits for a
+// disk or a network, or for room to answer them in. They are handled off the turn that they came in, one after the
 // other and in the order in which they came, so that nothing else of the connection
 // waits for the Store, and no other connection. What has to come behind them in
 // order becomes an errand too.
@@ -60,8 +61,8 @@ func (c *conn) send(e errand) {
 	c.errands.waiting = append(c.errands.waiting, e)
 	c.errands.bytes += e.size
 	c.errands.mu.Unlock()
-	if c.errands.pending.Add(1) == 1 && !c.ep.messengers.Go(c.doErrands) {
-		go c.doErrands() // rather than to lose what was taken
+	if c.errands.pending.Add(1) == 1 {
+		go c.doErrands()
 	}
 }
 
@@ -94,9 +95,37 @@ func (c *conn) doErrand(m abstract.BaseMessage) {
 	}
 	t := newTurn(c, []abstract.BaseMessage{m})
 	t.next, t.errand = 1, true
-	t.dispatch(m)
+	if err := c.permits(m); err != nil { // the permissions may have changed meanwhile
+		c.refuse(m, err)
+	} else {
+		t.dispatch(m)
+	}
 	t.end()
 	c.Flush()
+}
+
+// roomEvery is how often an errand looks whether there is room for its answer.
+const roomEvery = 2 * time.Millisecond
+
+// deliver queues the answer to an errand, when there is room: a peer that asks for
+// more than it has read yet is answered as fast as it reads.
+func (c *conn) deliver(frame abstract.Frame) {
+	if abstract.CodeOf(c.Queue(frame)) != abstract.Overloaded {
+		return
+	}
+	c.Flush()
+	tick := time.NewTicker(roomEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-c.Done():
+			return
+		}
+		if abstract.CodeOf(c.Queue(frame)) != abstract.Overloaded {
+			return
+		}
+	}
 }
 
 // forget removes every trace of a connection that is gone, after its last errand.

@@ -164,14 +164,28 @@ func (s *NodeServer) read(t *turn, m *message.NodeRequest) {
 		}
 	}
 	s.index.Lock()
-	rsp, err := s.nodes.Read(&m.NodeAction)
+	rsp, err := s.nodes.Read(&m.NodeAction, t.conn.sees())
 	s.index.Unlock()
 	if err != nil {
 		t.conn.refuse(m, err)
 		return
 	}
-	rsp.Nodes = t.conn.visible(rsp.Nodes)
-	t.answerNode(m, rsp)
+	t.answerRead(m, rsp)
+}
+
+// answerRead sends what was read. When the peer has not read enough of what it has
+// asked for before, the request waits until it has.
+func (t *turn) answerRead(m *message.NodeRequest, rsp *message.NodeResponse) {
+	rsp.Header = message.ID(m.ID())
+	c := t.conn
+	frame, err := c.encode(rsp)
+	switch {
+	case err != nil: // which encode has logged
+	case t.errand:
+		c.deliver(frame)
+	case abstract.CodeOf(c.Queue(frame)) == abstract.Overloaded:
+		c.send(errand{m, errandCost + sizeOf(m)})
+	}
 }
 
 // catchUp returns when the index has what anybody was acknowledged before the call.

@@ -15,7 +15,7 @@ import (
 // handled. Existing programs show no token.
 func (c *conn) admit(token string) error {
 	guard := c.ep.cfg.guard
-	if guard == nil || c.account != nil {
+	if guard == nil || c.badge.Load() != nil {
 		return nil
 	}
 	who, err := guard.Authenticate(access.TokenOf(token), stdnet.PeerCertificates(c.BaseConnection), time.Now())
@@ -26,21 +26,35 @@ func (c *conn) admit(token string) error {
 	if err := account.Acquire(access.Connections); err != nil {
 		return err
 	}
-	c.who, c.account = who, account
+	c.badge.Store(&badge{who, account})
 	return nil
+}
+
+// badge is who a peer is, once that is known.
+type badge struct {
+	who     access.Identity
+	account *access.Account
+}
+
+// identity is the peer's identity, in the words of the policy.
+func (c *conn) identity() string {
+	if b := c.badge.Load(); b != nil {
+		return b.who.Name()
+	}
+	return access.Anonymous
 }
 
 // dismiss gives back what admit has taken.
 func (c *conn) dismiss() {
-	if c.account != nil {
-		c.account.Release(access.Connections)
+	if b := c.badge.Load(); b != nil {
+		b.account.Release(access.Connections)
 	}
 }
 
 // expelled is why a peer may not stay; nil: it may.
 func (c *conn) expelled() error {
-	if guard := c.ep.cfg.guard; guard != nil && !guard.Valid(c.who, time.Now()) {
-		return abstract.Errorf(abstract.Denied, "what identity %s was proved by is not valid any more; connect with another token", c.who.Name())
+	if b := c.badge.Load(); b != nil && !c.ep.cfg.guard.Valid(b.who, time.Now()) {
+		return abstract.Errorf(abstract.Denied, "what identity %s was proved by is not valid any more; connect with another token", b.who.Name())
 	}
 	return nil
 }
@@ -51,7 +65,11 @@ func (c *conn) afford(now time.Time) error {
 	received := c.Received()
 	n := received - c.paid
 	c.paid = received
-	return c.account.AcquireBytes(int(n), now)
+	b := c.badge.Load()
+	if n == 0 || b == nil {
+		return nil
+	}
+	return b.account.AcquireBytes(int(n), now)
 }
 
 // permits says whether the peer may do what a message asks for. It is asked before
@@ -77,7 +95,7 @@ func (c *conn) permits(m abstract.BaseMessage) error {
 }
 
 func (c *conn) may(v access.Verb, name string) error {
-	return c.ep.cfg.guard.Check(c.who.Name(), v, name)
+	return c.ep.cfg.guard.Check(c.identity(), v, name)
 }
 
 func (c *conn) permitsTopic(m *message.TopicRequest) error {
@@ -102,7 +120,7 @@ func (c *conn) permitsNode(m *message.NodeRequest) error {
 }
 
 func (c *conn) permitsAction(a *message.NodeAction) error {
-	guard, who := c.ep.cfg.guard, c.who.Name()
+	guard, who := c.ep.cfg.guard, c.identity()
 	switch a.Op {
 	case abstract.NodeMulti, abstract.NodeSync, abstract.NodeUnwatch:
 		return nil
@@ -136,19 +154,14 @@ func parentOf(path string) string {
 	return "/"
 }
 
-// visible leaves out of a list what the peer may not read.
-func (c *conn) visible(nodes []message.Node) []message.Node {
+// sees returns which paths the peer may read; nil: all.
+func (c *conn) sees() func(path string) bool {
 	guard := c.ep.cfg.guard
 	if guard == nil {
-		return nodes
+		return nil
 	}
-	kept := nodes[:0]
-	for i := range nodes {
-		if guard.Visible(c.who.Name(), access.NodeRead, nodes[i].Path) {
-			kept = append(kept, nodes[i])
-		}
-	}
-	return kept
+	who := c.identity()
+	return func(path string) bool { return guard.Visible(who, access.NodeRead, path) }
 }
 
 // Reauthorize closes every connection, with a goodbye to peers that know it: they
@@ -162,7 +175,7 @@ func (b *Broker) Reauthorize() {
 
 // admission admits a peer by its first message, if that is the message.
 func (c *conn) admission(m abstract.BaseMessage, v peer.Verdict) error {
-	if c.account != nil || c.ep.cfg.guard == nil {
+	if c.ep.cfg.guard == nil || c.badge.Load() != nil {
 		return nil
 	}
 	if hello, ok := m.(*message.Hello); ok && v.Close == nil {
@@ -176,6 +189,7 @@ func (c *conn) admission(m abstract.BaseMessage, v peer.Verdict) error {
 
 // turnAway answers the first message of a peer that is not admitted, and closes.
 func (c *conn) turnAway(m abstract.BaseMessage, v peer.Verdict, err error) {
+	c.refused = true
 	if rsp, ok := v.Reply.(*message.HelloResponse); ok {
 		c.reply(&message.HelloResponse{
 			Header: message.ID(m.ID()), Code: abstract.CodeOf(err), Version: rsp.Version, Agent: rsp.Agent, MaxFrame: rsp.MaxFrame, Message: publicText(err),

@@ -1,7 +1,9 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +15,7 @@ import (
 	"trefoil/abstract"
 	"trefoil/business/access"
 	"trefoil/client"
+	"trefoil/concrete/message"
 	"trefoil/server"
 )
 
@@ -210,4 +213,70 @@ func TestExistingProgramsAreAnonymous(t *testing.T) {
 	r.send(frame{0, "1", `{"method":"open.hello","parameters":{}}`}, frame{2, "2", `{"optype":0,"topic_key":"open.news"}`})
 	assert.Zero(t, r.expect().rcode())
 	assert.NotZero(t, r.expect().rcode())
+}
+
+func TestReauthorizingEndsNoSession(t *testing.T) {
+	guard, tokens := guarded(t, "all")
+	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithGuard(guard)))
+	var conns []*client.Conn
+	ids := map[string]bool{}
+	for range 30 {
+		conn, err := client.Dial(t.Context(), b.Addr().String(), client.WithToken(tokens["all"]), client.WithLogger(quietLog()))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		conns = append(conns, conn)
+		ids[conn.SessionID()] = true
+	}
+	for range 4 {
+		b.Reauthorize()
+		for _, conn := range conns {
+			_, err := client.NewNodeClient(conn).Exists(t.Context(), "/a")
+			require.NoError(t, err)
+		}
+	}
+	for _, conn := range conns {
+		assert.True(t, ids[conn.SessionID()], "the goodbye's answer has ended a session")
+	}
+}
+
+func TestPeerThatWasTurnedAwayIsNotServedAfterAll(t *testing.T) {
+	guard, tokens := guarded(t, "all")
+	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithGuard(guard)))
+	frames := []frame{{16, "h", `{"version":1,"max_frame":8388608,"token":"tfl_wrong"}`}}
+	for i := range 3000 {
+		frames = append(frames, frame{0, strconv.Itoa(i), `{"method":"open.hello","parameters":{}}`})
+	}
+	called := make(chan struct{}, len(frames))
+	require.NoError(t, b.HandleFunc(server.Description{Method: "open.hello", Result: server.KindAny}, func(context.Context, message.Raw) (any, error) {
+		called <- struct{}{}
+		return nil, nil
+	}))
+	r := dialRaw(t, b.Addr())
+	r.send(frames...)
+	assert.EqualValues(t, abstract.Denied, r.expect().rcode())
+	conn, err := client.Dial(t.Context(), b.Addr().String(), client.WithToken(tokens["all"]))
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, client.NewDirectRpcClient(conn).Call(t.Context(), "open.hello", nil, nil))
+	assert.Len(t, called, 1, "that was the other one")
+}
+
+func TestPagesOfAListHideNothingThatMayBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := access.ParsePolicy([]byte(`{"identities": {"anonymous": {"allow": {"node_read": ["/", "/z"], "node_write": ["/**"]}}}}`))
+		require.NoError(t, err)
+		s := start(t, server.WithGuard(access.NewGuard(p, nil)), server.WithLogger(quietLog()))
+		defer s.stop()
+		conn, nodes := s.dial()
+		defer conn.Close()
+		data := bytes.Repeat([]byte("x"), 1<<20)
+		for _, path := range []string{"/a", "/b", "/c", "/z"} {
+			_, err := nodes.Create(t.Context(), path, data)
+			require.NoError(t, err)
+		}
+		list, err := nodes.List(t.Context(), "/", client.WithData())
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+		assert.Equal(t, "/z", list[0].Path)
+	})
 }

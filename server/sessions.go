@@ -107,10 +107,13 @@ func (s *sessions) greet(c *conn, req *message.SessionRequest) *message.SessionG
 }
 
 // end ends a session whose owner has said goodbye.
-func (s *sessions) end(id session.ID) {
+func (s *sessions) end(c *conn) {
 	s.index.Lock()
 	defer s.index.Unlock()
-	if ended, ok := s.manager.Close(id); ok {
+	if !s.manager.On(c.session, c) { // it goes on over another connection
+		return
+	}
+	if ended, ok := s.manager.Close(c.session); ok {
 		s.bury([]session.Ended{ended})
 	}
 }

@@ -77,7 +77,7 @@ func (t *turn) free() {
 // somebody else ends it.
 func (t *turn) run() bool {
 	t.now = time.Now()
-	if t.conn.account != nil {
+	if t.conn.ep.cfg.guard != nil && t.broke == nil {
 		t.broke = t.conn.afford(t.now)
 	}
 	trusted := false // the judge has seen a message of this batch; it has no say in calls, topics and services after it
@@ -179,7 +179,7 @@ func (t *turn) handOver() {
 		t.passed = make(chan struct{})
 	}
 	rest := newTurn(c, t.waiting[t.next:])
-	rest.touched, rest.out, rest.outs, rest.passed = t.touched, t.out, t.outs, t.passed
+	rest.touched, rest.out, rest.outs, rest.passed, rest.broke = t.touched, t.out, t.outs, t.passed, t.broke
 	t.touched, t.out, t.outs = nil, nil, 0
 	go rest.finish()
 }

@@ -109,7 +109,7 @@ func sessionOf(a message.NodeAction) string {
 func (b *broker) create(path, data string) *message.NodeResponse { return b.act(create(path, data)) }
 
 func (b *broker) read(a message.NodeAction) *message.NodeResponse {
-	rsp, err := b.m.Read(&a)
+	rsp, err := b.m.Read(&a, nil)
 	require.NoError(b.t, err)
 	return rsp
 }

@@ -492,7 +492,7 @@ func (c *client) read(t require.TestingT, b *broker) { c.nodes = listing(t, b.m,
 func listing(t require.TestingT, m *NodeManager, path string, scope abstract.NodeScope) map[string]message.Node {
 	nodes := make(map[string]message.Node)
 	if scope != abstract.ScopeChildren && path != root {
-		if rsp, err := m.Read(&action{Op: abstract.NodeGet, Path: path}); err == nil {
+		if rsp, err := m.Read(&action{Op: abstract.NodeGet, Path: path}, nil); err == nil {
 			nodes[path] = *rsp.Node
 		}
 	}
@@ -501,7 +501,7 @@ func listing(t require.TestingT, m *NodeManager, path string, scope abstract.Nod
 	}
 	after := ""
 	for {
-		rsp, err := m.Read(&action{Op: abstract.NodeList, Path: path, Recursive: scope == abstract.ScopeSubtree, Stat: true, WithData: true, After: after, Limit: 3})
+		rsp, err := m.Read(&action{Op: abstract.NodeList, Path: path, Recursive: scope == abstract.ScopeSubtree, Stat: true, WithData: true, After: after, Limit: 3}, nil)
 		if err != nil {
 			require.Equal(t, abstract.NotFound, abstract.CodeOf(err))
 			return nodes

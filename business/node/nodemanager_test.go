@@ -509,10 +509,10 @@ func TestPagesOfAList(t *testing.T) {
 	}
 	for _, a := range []action{{Path: "/a", After: "/b"}, {Path: "/", After: "/a/x"}, {Path: "/", After: "a/"}, {Path: "/", After: "..", Recursive: true}} {
 		a.Op = abstract.NodeList
-		_, err := b.m.Read(&a)
+		_, err := b.m.Read(&a, nil)
 		assert.Equal(t, abstract.InvalidParams, abstract.CodeOf(err), "after %q", a.After)
 	}
-	_, err := b.m.Read(&action{Op: abstract.NodeList, Path: "/x"})
+	_, err := b.m.Read(&action{Op: abstract.NodeList, Path: "/x"}, nil)
 	assert.Equal(t, abstract.NotFound, abstract.CodeOf(err))
 	with := b.read(action{Op: abstract.NodeList, Path: "/", Stat: true}).Nodes[0]
 	assert.Equal(t, int64(1), with.Stat.Children)
@@ -540,12 +540,12 @@ func TestReadsThatAreRefused(t *testing.T) {
 	for op, want := range map[abstract.NodeOp]abstract.RCode{
 		abstract.NodeGet: abstract.NotFound, abstract.NodeStat: abstract.NotFound, abstract.NodeList: abstract.NotFound, abstract.NodeSet: abstract.NotFound,
 	} {
-		_, err := b.m.Read(&action{Op: op, Path: "/x"})
+		_, err := b.m.Read(&action{Op: op, Path: "/x"}, nil)
 		assert.Equal(t, want, abstract.CodeOf(err), op)
 	}
-	_, err := b.m.Read(&action{Op: abstract.NodeSet, Path: "/"})
+	_, err := b.m.Read(&action{Op: abstract.NodeSet, Path: "/"}, nil)
 	assert.Equal(t, abstract.InvalidOp, abstract.CodeOf(err))
-	_, err = b.m.Read(&action{Op: abstract.NodeExists, Path: "x"})
+	_, err = b.m.Read(&action{Op: abstract.NodeExists, Path: "x"}, nil)
 	assert.Equal(t, abstract.InvalidParams, abstract.CodeOf(err))
 }
 

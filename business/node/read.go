@@ -13,7 +13,8 @@ import (
 // An ls lists a page of the nodes below a path, each before its children, those of
 // one parent in the byte order of their names: the direct ones, or with a.Recursive
 // all. It begins behind a.After, a path or a name, which need not exist any more.
-func (m *NodeManager) Read(a *message.NodeAction) (*message.NodeResponse, error) {
+// Nodes that sees says no of are left out; nil sees all.
+func (m *NodeManager) Read(a *message.NodeAction, sees func(path string) bool) (*message.NodeResponse, error) {
 	if err := CheckPath(a.Path); err != nil {
 		return nil, err
 	}
@@ -28,7 +29,7 @@ func (m *NodeManager) Read(a *message.NodeAction) (*message.NodeResponse, error)
 		rsp.Node = n.told(a.Op == abstract.NodeGet)
 		return rsp, nil
 	case a.Op == abstract.NodeList:
-		return rsp, m.list(rsp, n, a)
+		return rsp, m.list(rsp, n, a, sees)
 	}
 	return nil, abstract.Errorf(abstract.InvalidOp, "%.40q is not a read; give get, stat, exists or ls", a.Op)
 }
@@ -38,7 +39,7 @@ func notFound(path string) error {
 }
 
 // list fills in a page.
-func (m *NodeManager) list(rsp *message.NodeResponse, n *node, a *message.NodeAction) error {
+func (m *NodeManager) list(rsp *message.NodeResponse, n *node, a *message.NodeAction, sees func(path string) bool) error {
 	after, err := behind(a)
 	if err != nil {
 		return err
@@ -46,6 +47,9 @@ func (m *NodeManager) list(rsp *message.NodeResponse, n *node, a *message.NodeAc
 	rsp.Nodes = []message.Node{}
 	size := 0
 	for n := range n.behind(after, a.Recursive) {
+		if sees != nil && !sees(n.path) {
+			continue
+		}
 		if size >= m.cfg.MaxPage || a.Limit > 0 && len(rsp.Nodes) == a.Limit {
 			rsp.More = true
 			break

@@ -102,6 +102,7 @@ func (m *PDManager) remove(notices []Notice, e entry) []Notice {
 		return notices
 	}
 	o, mt := p.offer, p.offer.method
+	was := o.face().shown()
 	mt.shown = nil
 	mt.providers--
 	o.providers = without(o.providers, p)
@@ -109,6 +110,9 @@ func (m *PDManager) remove(notices []Notice, e entry) []Notice {
 		m.disown(p)
 	}
 	if len(o.providers) > 0 {
+		if now := o.face(); now.shown() != was {
+			return mt.tell(notices, true, now)
+		}
 		return notices
 	}
 	mt.removeOffer(o)

@@ -188,6 +188,12 @@ func (m *SessionManager) Heard(id ID, now time.Duration) bool {
 	return true
 }
 
+// On says whether a living session is on a connection.
+func (m *SessionManager) On(id ID, conn Conn) bool {
+	e := m.alive(id)
+	return e != nil && e.conn == conn
+}
+
 // Alive says whether a session is alive.
 func (m *SessionManager) Alive(id ID) bool { return m.alive(id) != nil }
 

@@ -66,6 +66,7 @@ func takeClaim(ctx context.Context, store abstract.Store) (abstract.LeaseID, err
 		if err == nil && res.Succeeded {
 			return lease, nil
 		}
+		_ = store.KeepAlive(ctx, lease) // it must not have run out when its turn comes
 		if err != nil && (!refused || ctx.Err() == nil) {
 			return 0, err
 		}
@@ -113,8 +114,8 @@ func keepClaim(ctx context.Context, store abstract.Store, lease abstract.LeaseID
 			return nil
 		case abstract.CodeOf(err) == abstract.NotFound:
 			return fmt.Errorf("%w: the claim to it has run out: %w", errClaimLost, err)
-		case time.Since(renewed) > claimTTL:
-			return fmt.Errorf("%w: it has not answered for %s: %w", errClaimLost, claimTTL, err)
+		case time.Since(renewed) > claimTTL-2*claimRenewal: // in time, before another one has it
+			return fmt.Errorf("%w: it has not answered for %s: %w", errClaimLost, time.Since(renewed).Round(time.Second), err)
 		}
 	}
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -182,9 +184,13 @@ func (a *app) tokenNew(_ context.Context, s *settings, args []string) error {
 	return a.say(s, tokenOutput{args[0], token.Reveal(), expires}, "%s", token.Reveal())
 }
 
-// addEntry adds a token to a file, which is whole at every moment.
+// addEntry adds a token to a file, which is whole at every moment and keeps its mode.
 func addEntry(name string, entry access.Entry) error {
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
+	}
 	var entries []access.Entry
+	mode := os.FileMode(0o600)
 	text, err := readSmall(name)
 	switch {
 	case err == nil:
@@ -193,6 +199,9 @@ func addEntry(name string, entry access.Entry) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		entries = tokens.Entries()
+		if info, err := os.Stat(name); err == nil {
+			mode = info.Mode().Perm()
+		}
 	case !os.IsNotExist(err):
 		return err
 	}
@@ -200,8 +209,21 @@ func addEntry(name string, entry access.Entry) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
-		return err
+	next := name + ".new" // which also keeps two commands from losing one's token
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return fmt.Errorf("%w; another command may be changing the file: try again, or remove %s", err, next)
 	}
-	return os.Rename(name+".new", name)
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err == nil {
+		err = keepOwner(name, next)
+	}
+	if err == nil {
+		err = os.Rename(next, name)
+	}
+	if err != nil {
+		_ = os.Remove(next)
+	}
+	return err
 }

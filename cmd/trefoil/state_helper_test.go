@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
@@ -29,7 +30,7 @@ func helperConns(args []string, stdout io.Writer, do func(i int, conn *client.Co
 		return false
 	}
 	var all sync.WaitGroup
-	ok := true
+	var failed atomic.Bool
 	for i := range n {
 		all.Go(func() {
 			conn, err := client.Dial(context.Background(), args[0], client.WithLogger(silent), client.WithTimeout(patience), client.WithConnectTimeout(patience))
@@ -38,12 +39,12 @@ func helperConns(args []string, stdout io.Writer, do func(i int, conn *client.Co
 			}
 			if err != nil {
 				fmt.Fprintln(stdout, "failed:", err)
-				ok = false
+				failed.Store(true)
 			}
 		})
 	}
 	all.Wait()
-	return ok
+	return !failed.Load()
 }
 
 // ownersHelper holds sessions that own args[2] nodes each below /owned.
