@@ -97,6 +97,7 @@ var layers = []layer{
 		name:     "docs/examples",
 		packages: []string{"docs/examples", "docs/examples/*"},
 		may:      []string{".", "server", "client", "abstract", "concrete/mem"},
+		tests:    []string{"concrete/compress"},
 	},
 }
 
@@ -112,6 +113,7 @@ var homes = map[string]home{
 	"github.com/cloudwego/netpoll":            {packages: []string{"concrete/tcp"}},
 	"github.com/creack/pty":                   {tests: true},
 	"github.com/goccy/go-json":                {packages: []string{"concrete/message"}},
+	"github.com/klauspost/compress":           {packages: []string{"concrete/compress"}},
 	"github.com/spf13/cobra":                  {packages: []string{"cmd/*"}},
 	"github.com/spf13/pflag":                  {packages: []string{"cmd/*"}},
 	"github.com/stretchr/testify":             {tests: true},

@@ -41,6 +41,7 @@ const (
 	NotEmpty       RCode = 27 // a node has children, and was not to be deleted with them
 	Conflict       RCode = 28 // it is not, or no longer, as the request says: a check of a version or a revision failed
 	SessionExpired RCode = 29 // the session is over, and what belonged to it is gone
+	WrongInstance  RCode = 30 // the call was meant for another process, which was at this address before
 )
 
 var rcodeTexts = map[RCode]string{
@@ -50,6 +51,7 @@ var rcodeTexts = map[RCode]string{
 	Timeout: "timeout", Cancelled: "cancelled", Unavailable: "unavailable", Draining: "draining", Overloaded: "overloaded",
 	Denied: "denied", Exists: "exists", TooLarge: "too large", UnknownFate: "unknown fate", Unsupported: "unsupported",
 	NotFound: "not found", NotEmpty: "not empty", Conflict: "conflict", SessionExpired: "session expired",
+	WrongInstance: "wrong instance",
 }
 
 // String returns the code's meaning in words.
@@ -66,7 +68,7 @@ func (c RCode) Legacy() RCode {
 	switch c {
 	case Unavailable, Draining, SessionExpired:
 		return Disconnected
-	case Denied:
+	case Denied, WrongInstance:
 		return ServiceNotFound
 	case TooLarge, Exists, NotFound, NotEmpty, Conflict:
 		return InvalidParams
@@ -163,6 +165,7 @@ var (
 	ErrNotEmpty         = &Error{Code: NotEmpty}
 	ErrConflict         = &Error{Code: Conflict}
 	ErrSessionExpired   = &Error{Code: SessionExpired}
+	ErrWrongInstance    = &Error{Code: WrongInstance}
 )
 
 // CodeOf returns the code of err: OK for nil, its own for an *Error anywhere in

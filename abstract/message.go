@@ -35,6 +35,7 @@ const (
 	Goodbye        MType = 20 // notice: the sender closes, and why
 	RspUnsupported MType = 21 // answers a message type that the receiver does not know
 	Gap            MType = 22 // notice: a subscription lost this many messages
+	Cancel         MType = 23 // notice: the caller of the request with the same id has given up
 
 	ReqNode   MType = 32 // an operation on the node tree, or a watch
 	RspNode   MType = 33 // its answer
@@ -44,7 +45,7 @@ const (
 var mtypeNames = map[MType]string{
 	ReqRPC: "REQ_RPC", RspRPC: "RSP_RPC", ReqTopic: "REQ_TOPIC", RspTopic: "RSP_TOPIC",
 	ReqService: "REQ_SERVICE", RspService: "RSP_SERVICE", ReqHello: "REQ_HELLO", RspHello: "RSP_HELLO",
-	Ping: "PING", Pong: "PONG", Goodbye: "GOODBYE", RspUnsupported: "RSP_UNSUPPORTED", Gap: "GAP",
+	Ping: "PING", Pong: "PONG", Goodbye: "GOODBYE", RspUnsupported: "RSP_UNSUPPORTED", Gap: "GAP", Cancel: "CANCEL",
 	ReqNode: "REQ_NODE", RspNode: "RSP_NODE", NodeEvent: "NODE_EVENT",
 }
 
@@ -78,7 +79,7 @@ type Class uint8
 
 // The write classes.
 const (
-	ClassControl  Class = iota // hello, ping, goodbye, registry messages
+	ClassControl  Class = iota // hello, ping, goodbye, cancel, registry messages
 	ClassResponse              // responses to calls and to node operations
 	ClassRequest               // calls and node operations
 	ClassTopic                 // everything of topics, responses included, and events of watched nodes
@@ -131,10 +132,25 @@ const (
 	ServiceOffline    ServiceOp = 3
 	ServiceUnregister           = ServiceOffline
 	ServiceUnknown    ServiceOp = 4 // what an invalid operation is answered with
+
+	// These only come from modern peers.
+	ServiceHeartbeat ServiceOp = 16 // renews registrations that asked for a time to live
+	ServiceReport    ServiceOp = 17 // the sender could not reach a provider
 )
+
+// Valid reports whether o is a known operation or notice.
+func (o ServiceOp) Valid() bool {
+	return o >= ServiceRegister && o <= ServiceOffline || o == ServiceHeartbeat || o == ServiceReport
+}
 
 // String returns the operation's word.
 func (o ServiceOp) String() string {
+	switch o {
+	case ServiceHeartbeat:
+		return "heartbeat"
+	case ServiceReport:
+		return "report"
+	}
 	return opName(int(o), "register", "discover", "online", "offline", "unknown")
 }
 

@@ -2,13 +2,12 @@ package client
 
 import (
 	"context"
-	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
 	"trefoil/abstract"
 	"trefoil/business/balance"
+	"trefoil/business/protect"
 	"trefoil/business/requestor"
 	"trefoil/concrete/message"
 )
@@ -21,6 +20,7 @@ type call struct {
 	begun      time.Time
 	deadline   time.Time
 	idempotent bool
+	relay      RelayMode
 	key        string // for the balancer
 	req        message.RpcRequest
 	text       []byte // memory of the request's parameters
@@ -36,12 +36,15 @@ type call struct {
 	reply Reply
 	err   error
 
-	direct   bool      // there was a session at once, and the caller's goroutine sent the request
-	picked   *provider // by the target, for its own use
-	among    *balance.Group
-	pick     balance.Pick // of the attempt under way, out of among; without Member: none
-	attempts int          // of the attempts, one at a time
-	instance string       // of the last attempt
+	direct   bool            // there was a session at once, and the caller's goroutine sent the request
+	picked   *provider       // by the target, for its own use
+	at       *provider       // of the attempt under way or the last one, when there are several to choose from
+	choice   choice          // of the attempt under way
+	budget   *protect.Budget // of attempts after the first
+	extra    *extras         // nil: nothing but the usual was asked for
+	entered  bool            // the client's own limits have counted the call
+	attempts int             // all of them
+	instance string          // of the last attempt
 
 	mu      sync.Mutex
 	ended   bool
@@ -49,7 +52,9 @@ type call struct {
 	pending *requestor.Pending // of the attempt in flight
 	session *session           // the same
 	gaveUp  error              // the caller's reason
-	tried   []string           // instances that failed since all were tried
+	tried   []*provider        // which failed since all were tried
+	rounds  int                // how often all were tried
+	left    bool               // an attempt that failed may have been handled
 	last    *abstract.Error
 	forget  func()      // takes back the wish for a session
 	timer   *time.Timer // the deadline, while no session watches it
@@ -57,6 +62,9 @@ type call struct {
 	group   *group
 	prev    *call
 	next    *call
+
+	relayTo    []*provider // those that go through the broker in a round, as they could not be connected to
+	relayRound int         // which round that is
 }
 
 var _ requestor.Waiter = (*call)(nil)
@@ -65,18 +73,38 @@ var _ requestor.Waiter = (*call)(nil)
 func (c *call) start(ctx context.Context) {
 	switch {
 	case c.err != nil:
-		c.finish(Reply{}, asError(c.err))
+		e := *asError(c.err)
+		e.Sent = abstract.SentNo
+		c.finish(Reply{}, &e)
 		return
 	case ctx.Err() != nil:
 		c.finish(Reply{}, &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Message: "the context was over before the call", Sent: abstract.SentNo, Err: ctx.Err()})
 		return
 	}
-	if s, instance, ok := c.client.target.ready(c); ok {
+	if c.client.limits != nil {
+		if e := c.client.limits.enter(c); e != nil {
+			c.finish(Reply{}, e)
+			return
+		}
+	}
+	s, instance, ok := c.client.target.ready(c)
+	if c.extra != nil {
+		c.begin()
+	}
+	if ok {
 		c.direct = true
 		c.launch(s, instance, budget(c.deadline.Sub(c.begun)))
 		return
 	}
 	c.try()
+}
+
+// adopt counts the call for the budget that its further attempts are taken from.
+func (c *call) adopt(b *protect.Budget) {
+	if c.budget == nil && b != nil {
+		c.budget = b
+		b.Call()
+	}
 }
 
 // budget is what is left of a deadline, as a request says it: never 0, which
@@ -113,6 +141,12 @@ func (c *call) try() {
 		return // the same
 	}
 	c.forget = forget
+	c.watchTime()
+}
+
+// watchTime ends the call at its deadline while it waits for anything but an answer. It
+// is called with the lock held.
+func (c *call) watchTime() {
 	if c.timer == nil {
 		c.timer = time.AfterFunc(time.Until(c.deadline), c.expire)
 	}
@@ -126,6 +160,7 @@ func (c *call) routed(s *session, instance string, err error) {
 	}
 	e := asError(err)
 	c.mu.Lock()
+	c.forget = nil
 	if c.last != nil && e.Code != abstract.Cancelled { // why an attempt failed says more than that there is no further one
 		e = c.last
 	}
@@ -148,7 +183,9 @@ func (c *call) launch(s *session, instance string, timeoutMs int64) {
 		p, req = new(requestor.Pending), &message.RpcRequest{Method: c.req.Method, Parameters: c.req.Parameters}
 	}
 	c.forget, c.session, c.pending = nil, s, p
+	at := c.at
 	c.mu.Unlock()
+	c.address(req, at, s)
 
 	if !s.store(p, c.deadline, abstract.RspRPC, c) {
 		return
@@ -166,96 +203,84 @@ func (c *call) launch(s *session, instance string, timeoutMs int64) {
 // Ended takes the end of one attempt.
 func (c *call) Ended(m abstract.BaseMessage, err error) {
 	if err == nil {
-		rsp := m.(*message.RpcResponse)
-		if rsp.Code == abstract.OK {
+		if rsp := m.(*message.RpcResponse); rsp.Code == abstract.OK {
 			c.settle(balance.OK)
-			c.finish(Reply{Raw: rsp.Result, Instance: c.instance, Attempts: c.attempts}, nil)
+			c.answered(rsp, c.instance, c.relayed(c.at, c.session))
 			return
 		}
-		e := refused("", rsp.Code, rsp.Message, c.instance)
+	}
+	e := failure(m, err, c.instance)
+	c.byWay(e, c.at, c.session)
+	c.settle(balance.OutcomeOf(e))
+	if e.Code == abstract.Overloaded && c.at != nil {
+		c.at.stayAway(hinted(e))
+	}
+	c.mu.Lock()
+	s, p := c.session, c.pending
+	c.session, c.pending = nil, nil
+	c.mu.Unlock()
+	if unheard(e) {
+		s.abandon(p.ID())
+	}
+	c.goOn(e, c.at, c.harmless(e))
+}
+
+// answered ends the call with the result of one of its attempts.
+func (c *call) answered(rsp *message.RpcResponse, instance string, relayed bool) {
+	c.finish(Reply{Raw: rsp.Result, Instance: instance, Relayed: relayed}, nil)
+}
+
+// failure is the error of an attempt that ended with an answer other than OK, or
+// with none.
+func failure(m abstract.BaseMessage, err error, instance string) *abstract.Error {
+	if err == nil {
+		rsp := m.(*message.RpcResponse)
+		e := refused("", rsp.Code, rsp.Message, instance)
 		e.Details = rsp.Details
-		err = e
+		return e
 	}
 	e := *asError(err)
-	e.Instance = c.instance
-	c.settle(balance.OutcomeOf(&e))
-	c.mu.Lock()
-	c.session, c.pending = nil, nil
-	c.last = &e
-	again := !c.ended && c.mayRepeat(&e)
-	if again {
-		c.tried = append(c.tried, c.instance)
-	}
-	c.mu.Unlock()
-	switch {
-	case !again:
-		c.finish(Reply{}, &e)
-	case c.client.movable():
-		c.client.later(0, c.try)
-	default: // the same server again: give it time to come back
-		c.client.later(jitter(pauseAfterAll), c.try)
-	}
+	e.Instance = instance
+	return &e
 }
 
-// settle gives the pick of an attempt back, once.
+// unheard says whether an attempt ended here while the peer may be at work on it.
+func unheard(e *abstract.Error) bool {
+	return !e.FromPeer && e.Sent == abstract.SentUnknown && (e.Code == abstract.Timeout || e.Code == abstract.Cancelled)
+}
+
+// settle gives the choice of the attempt under way back, once.
 func (c *call) settle(o balance.Outcome) {
 	c.mu.Lock()
-	pick, group := c.pick, c.among
-	c.pick = balance.Pick{}
+	chosen := c.choice
+	c.choice = choice{}
 	c.mu.Unlock()
-	if pick.Member != nil {
-		group.End(pick, time.Now(), o)
+	chosen.end(o)
+}
+
+// choose makes who was chosen the call's attempt under way.
+func (c *call) choose(chosen choice) {
+	c.mu.Lock()
+	ended := c.ended
+	if !ended {
+		c.choice = chosen
+	}
+	c.mu.Unlock()
+	if ended { // meanwhile: nobody else gives it back
+		chosen.end(balance.Ignored)
 	}
 }
 
-// failed notes that an instance could not be reached, and tries the next one.
-func (c *call) failed(instance string, e *abstract.Error) {
+// failed notes that a provider could not be reached, and tries the next one.
+func (c *call) failed(at *provider, e *abstract.Error) {
 	c.settle(balance.Failed)
+	d := *e
+	d.Instance, d.Sent = at.addr, abstract.SentNo
 	c.mu.Lock()
 	c.attempts++
-	d := *e
-	d.Instance = instance
-	c.last, c.forget = &d, nil
-	c.tried = append(c.tried, instance)
-	again := !c.ended && time.Now().Before(c.deadline)
+	c.forget = nil
 	c.mu.Unlock()
-	if again {
-		c.client.later(0, c.try)
-		return
-	}
-	c.finish(Reply{}, &d)
-}
-
-// failedAt says whether an instance has failed this call since all were tried.
-func (c *call) failedAt(instance string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Contains(c.tried, instance)
-}
-
-// startOver forgets which instances have failed.
-func (c *call) startOver() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.tried = nil
-}
-
-// mayRepeat says whether another attempt can do no harm: when the request never
-// left, when the peer refused it before doing anything, or when the method is
-// idempotent.
-func (c *call) mayRepeat(e *abstract.Error) bool {
-	if time.Now().After(c.deadline) || c.client.ctx.Err() != nil {
-		return false
-	}
-	switch e.Code {
-	case abstract.Disconnected, abstract.Unavailable:
-		return e.Sent == abstract.SentNo || c.idempotent
-	case abstract.Draining:
-		return true
-	case abstract.ServiceNotFound:
-		return e.FromPeer && c.client.movable()
-	}
-	return false
+	c.goOn(&d, at, true)
 }
 
 // cancel ends the call because the caller gave up.
@@ -274,7 +299,7 @@ func (c *call) cancel(cause error) {
 // expire ends the call at its deadline while it waits for a session.
 func (c *call) expire() {
 	c.mu.Lock()
-	if c.pending != nil { // the session ends it
+	if c.pending != nil || c.extra.sent() { // the session ends it
 		c.mu.Unlock()
 		return
 	}
@@ -283,6 +308,8 @@ func (c *call) expire() {
 	e := &abstract.Error{Code: abstract.Unavailable, Message: "no connection to a provider before the deadline", Sent: c.fate()}
 	if last != nil {
 		e.Err = last
+	} else if p, ok := c.client.target.(*providers); ok && !p.knows(c.req.Method) {
+		e.Message = "the registry has not said who provides the method before the deadline; is the broker running, and reached as it wants to be, over TLS or without?"
 	}
 	c.finish(Reply{}, e)
 }
@@ -292,12 +319,25 @@ func (c *call) fate() abstract.Sent {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.session != nil:
+	case c.session != nil || c.extra.sent():
 		return abstract.SentUnknown // just being sent
 	case c.last == nil:
 		return abstract.SentNo
 	}
 	return c.last.Sent
+}
+
+// described is the error that the call ends with: with all that is known. It is
+// called with the lock held.
+func (c *call) described(e *abstract.Error) *abstract.Error {
+	if e.Instance == "" && c.last != nil {
+		e.Instance = c.last.Instance
+	}
+	d := decorate(e, "call "+c.req.Method, c.attempts, e.Instance)
+	if c.left && d.Sent == abstract.SentNo { // the last attempt was not, but one before it may have been
+		d.Sent = abstract.SentUnknown
+	}
+	return d
 }
 
 // finish ends the call; only the first time counts.
@@ -308,28 +348,35 @@ func (c *call) finish(r Reply, e *abstract.Error) {
 		return
 	}
 	c.ended = true
-	pick, group := c.pick, c.among // of an attempt that has not ended
-	c.pick = balance.Pick{}
-	c.reply = r
-	if e != nil {
-		if e.Instance == "" && c.last != nil {
-			e.Instance = c.last.Instance
-		}
-		c.err = decorate(e, "call "+c.req.Method, c.attempts, e.Instance)
+	chosen := c.choice // of an attempt that has not ended
+	c.choice = choice{}
+	if e == nil {
+		r.Attempts = c.attempts
+	} else {
+		c.err = c.described(e)
 	}
+	c.reply = r
 	forget, watched, wake, done := c.forget, c.watched, c.wake, c.done
 	if c.timer != nil {
 		c.timer.Stop()
 	}
+	var losers []loser
+	if c.extra != nil {
+		losers = c.losers()
+	}
 	c.mu.Unlock()
-	if pick.Member != nil {
-		group.End(pick, time.Now(), balance.Ignored)
+	chosen.end(balance.Ignored)
+	if c.entered {
+		c.client.limits.leave()
 	}
 	if forget != nil {
 		forget()
 	}
 	if watched {
 		c.client.contexts.remove(c)
+	}
+	if c.extra != nil {
+		c.over(losers, e == nil)
 	}
 	if c.fn != nil {
 		if !c.client.callbacks.Go(c.callBack) {
@@ -415,23 +462,6 @@ func (c *RpcClient) later(pause time.Duration, fn func()) {
 
 // movable says whether a call can go to another provider.
 func (c *RpcClient) movable() bool {
-	_, fixed := c.target.(direct)
+	_, fixed := c.target.(*direct)
 	return !fixed
 }
-
-// direct is the target of a client that calls one server.
-type direct struct{ conn *Conn }
-
-func (d direct) ready(*call) (*session, string, bool) {
-	s := d.conn.current.Load()
-	return s, d.conn.addr, s != nil
-}
-
-func (d direct) route(c *call, fn func(*session, string, error)) (forget func()) {
-	return d.conn.acquire(func(s *session, err error) { fn(s, d.conn.addr, err) })
-}
-
-func (d direct) close() {}
-
-// jitter is a random time up to limit.
-func jitter(limit time.Duration) time.Duration { return rand.N(limit) + 1 }

@@ -176,3 +176,24 @@ func TestUnregisterWhileDiscoveriesAreRestored(t *testing.T) {
 		return !registered["2"]
 	}, 5*time.Second, time.Millisecond, "Unregister returned nil, and the broker has the provider on the live connection")
 }
+
+// Close takes leave of all providers at once: those that do not listen any more cost one
+// second together.
+func TestCloseDoesNotTakeLeaveOneAfterTheOther(t *testing.T) {
+	inFleet(t, func(f *fleet) {
+		var list []abstract.Provider
+		for i := range 10 {
+			list = append(list, f.join(i, string(rune('a'+i)), answers).Provider)
+		}
+		f.say(list...)
+		c := f.client()
+		for range 200 {
+			require.NoError(f, c.Call(ctx, "svc.do", nil, nil))
+		}
+		f.net.Blackhole(true)
+		begun := time.Now()
+		require.NoError(f, c.Close())
+		assert.LessOrEqual(f, time.Since(begun), time.Second)
+		f.net.Blackhole(false)
+	})
+}

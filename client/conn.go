@@ -68,10 +68,25 @@ func Dial(ctx context.Context, addr string, opts ...Option) (*Conn, error) {
 	return c, nil
 }
 
+// Open is Dial that does not wait: it returns at once, and connects in the background,
+// again and again until Close. What needs the connection meanwhile waits for it, until
+// its own deadline. With WithListsIn, an RpcClient calls the providers of the last time
+// as soon as the broker turns out to be away.
+func Open(addr string, opts ...Option) *Conn {
+	c := newConn(addr, newConfig(opts))
+	c.ended.Go(func() {
+		if s := c.connect(0); s != nil {
+			c.keep(s)
+		}
+	})
+	return c
+}
+
 func newConn(addr string, cfg config) *Conn {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Conn{addr: addr, cfg: cfg, ctx: ctx, cancel: cancel, events: newSerial(), waiting: make(map[*waiter]struct{})}
 	c.wire = newWire(&c.cfg)
+	c.wire.serves()
 	c.registrations.init(c)
 	c.discoveries.init(c)
 	c.topics.init(c)
@@ -181,19 +196,20 @@ func (c *Conn) keep(s *session) {
 			return
 		case <-s.Done():
 		}
-		if s = c.reconnect(); s == nil {
+		if s = c.connect(backoff(&c.cfg, 0)); s == nil {
 			return
 		}
 	}
 }
 
-// reconnect tries until a session is up; nil after Close.
-func (c *Conn) reconnect() *session {
-	for try := 0; ; try++ {
+// connect tries until a session is up, for the first time after a pause; nil after
+// Close.
+func (c *Conn) connect(pause time.Duration) *session {
+	for try := 1; ; try++ {
 		select {
 		case <-c.ctx.Done():
 			return nil
-		case <-time.After(backoff(&c.cfg, try)):
+		case <-time.After(pause):
 		}
 		s, err := c.open(c.ctx)
 		if err == nil {
@@ -203,6 +219,8 @@ func (c *Conn) reconnect() *session {
 		c.problem = err
 		c.mu.Unlock()
 		c.cfg.logger.Debug("reconnect failed", "peer", c.addr, "err", err)
+		c.discoveries.brokerAway()
+		pause = max(backoff(&c.cfg, try), patience(err))
 	}
 }
 
@@ -325,11 +343,16 @@ func (c *Conn) downError(cause error) *abstract.Error {
 // tried again on the next session when it never left, and, if repeating it does
 // no harm, also when that is unknown.
 func (c *Conn) ask(ctx context.Context, op string, r request) (abstract.BaseMessage, error) {
+	return c.askOn(ctx, op, r.harmless, func(s *session, deadline time.Time) (abstract.BaseMessage, error) { return s.ask(ctx, deadline, r) })
+}
+
+// askOn is ask for whoever must know the session to ask. harmless is as in attempt.
+func (c *Conn) askOn(ctx context.Context, op string, harmless bool, do func(s *session, deadline time.Time) (abstract.BaseMessage, error)) (abstract.BaseMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &abstract.Error{Code: abstract.CodeOf(err), Op: op, Message: "the context was over before the request was sent", Sent: abstract.SentNo, Err: err}
 	}
 	deadline := c.deadline(ctx)
-	return c.attempt(ctx, op, deadline, r.harmless, func(s *session) (abstract.BaseMessage, error) { return s.ask(ctx, deadline, r) })
+	return c.attempt(ctx, op, deadline, harmless, func(s *session) (abstract.BaseMessage, error) { return do(s, deadline) })
 }
 
 // deadline is when an operation that begins now has to be done.
@@ -404,6 +427,11 @@ func (c *Conn) sessionBefore(ctx context.Context, deadline time.Time) (*session,
 // report tells the user about something that could not be restored yet.
 func (c *Conn) report(err error) {
 	c.cfg.logger.Warn("not restored yet, trying again", "peer", c.addr, "err", err)
+	c.tellProblem(err)
+}
+
+// tellProblem calls the user's OnProblem callbacks.
+func (c *Conn) tellProblem(err error) {
 	for _, fn := range c.cfg.onProblem {
 		c.events.run(func() { fn(err) })
 	}

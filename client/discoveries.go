@@ -19,22 +19,27 @@ type discoveries struct {
 
 	mu        sync.Mutex
 	methods   map[string]*followed
+	on        *session // the last one that was restored
+	sessions  uint64   // its number
 	listeners map[*listener]struct{}
 	calls     *serial // runs the listeners' callbacks
 	following sync.WaitGroup
 	closed    bool
+	away      bool // the broker could not be reached the last time
+	rechecked bool // the goroutine that asks again runs
+	saved     saved
+	reports   reports
 }
 
 // followed is one method that was asked about.
 type followed struct {
 	method    string
-	known     bool                // the broker has answered
-	asking    bool                // a question is on its way that nobody waits for
-	problem   error               // why the last such question was not answered with a list
-	list      []abstract.Provider // replaced, never changed
-	held      []abstract.Provider // part of list that a reconnected broker does not know; believed in for a while
+	roster    roster
+	saved     []abstract.Provider // from a time before this process; used when there is no answer
+	problem   error               // why the last question that nobody waits for was not answered with a list
+	waiting   bool                // somebody sees to it that the next question goes out
 	later     *time.Timer         // until it is asked again; nil: it was never refused
-	holding   *time.Timer         // ends that while
+	holding   *time.Timer         // until somebody who is held is given up
 	followers map[*follower]struct{}
 }
 
@@ -44,6 +49,7 @@ type follower struct {
 	of      *followed
 	told    bool
 	seen    []abstract.Provider // when it was told last
+	held    []abstract.Provider // of those
 	bounced []abstract.Provider // of seen: went since, though it may be back
 	changed chan struct{}       // holds an element while there is something to take
 }
@@ -58,14 +64,23 @@ func (d *discoveries) init(c *Conn) {
 	d.conn, d.calls = c, newSerial()
 	d.methods, d.listeners = make(map[string]*followed), make(map[*listener]struct{})
 	dispatch.On(c.wire.dispatch, abstract.ReqService, d.onServiceRequest)
+	d.saved.init(c)
 }
 
 // method returns the entry of a method. It is called with the lock held.
 func (d *discoveries) method(name string) *followed {
 	m := d.methods[name]
-	if m == nil {
-		m = &followed{method: name, followers: make(map[*follower]struct{})}
-		d.methods[name] = m
+	if m != nil {
+		return m
+	}
+	m = &followed{method: name, followers: make(map[*follower]struct{})}
+	m.roster.meet(d.sessions)
+	d.methods[name] = m
+	if m.saved = d.saved.of(name); len(m.saved) > 0 {
+		d.awaitAnswer(m)
+	}
+	if every := d.conn.cfg.recheck; every > 0 && !d.rechecked {
+		d.rechecked = d.conn.tasks.run(func() { d.recheck(every) })
 	}
 	return m
 }
@@ -73,12 +88,15 @@ func (d *discoveries) method(name string) *followed {
 // discover asks the broker, and from then on hears of the method's changes.
 func (d *discoveries) discover(ctx context.Context, method string) ([]abstract.Provider, error) {
 	d.mu.Lock()
-	d.method(method)
+	m := d.method(method)
 	d.mu.Unlock()
 	op := "discover " + method
-	rsp, err := d.conn.ask(ctx, op, request{
-		want: abstract.RspService, harmless: true, build: discoverRequest(method),
-		see: func(m abstract.BaseMessage) { d.see(method, m.(*message.ServiceResponse)) },
+	rsp, err := d.conn.askOn(ctx, op, true, func(s *session, deadline time.Time) (abstract.BaseMessage, error) {
+		q := d.wholeQuestion(m, s)
+		return s.ask(ctx, deadline, request{
+			want: abstract.RspService, build: discoverRequest(m.method, q),
+			see: func(rsp abstract.BaseMessage) { d.see(m, q, rsp.(*message.ServiceResponse)) },
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -90,20 +108,19 @@ func (d *discoveries) discover(ctx context.Context, method string) ([]abstract.P
 	return list, nil
 }
 
-// see takes an answer in order with the notices that come after it.
-func (d *discoveries) see(method string, rsp *message.ServiceResponse) {
-	list, err := hostsOf(method, rsp)
-	if err != nil {
-		return
-	}
+// wholeQuestion is one on a session for somebody who waits for its answer.
+func (d *discoveries) wholeQuestion(m *followed, s *session) question {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.set(d.methods[method], list)
+	if s != d.on {
+		return question{} // its answer says nothing of now
+	}
+	return m.roster.whole()
 }
 
-func discoverRequest(method string) func(id string) abstract.BaseMessage {
+func discoverRequest(method string, q question) func(id string) abstract.BaseMessage {
 	return func(id string) abstract.BaseMessage {
-		return &message.ServiceRequest{Header: message.ID(id), Op: abstract.ServiceDiscover, Method: method}
+		return &message.ServiceRequest{Header: message.ID(id), Op: abstract.ServiceDiscover, Method: method, Revision: q.revision}
 	}
 }
 
@@ -119,177 +136,107 @@ func hostsOf(method string, rsp *message.ServiceResponse) ([]abstract.Provider, 
 	return list, nil
 }
 
-// follow makes a follower of a method. When nobody has an answer yet, a question
-// goes out in the background.
-func (d *discoveries) follow(method string) *follower {
-	d.mu.Lock()
-	m := d.method(method)
-	f := &follower{of: m, changed: make(chan struct{}, 1)}
-	m.followers[f] = struct{}{}
-	if m.known {
-		f.changed <- struct{}{}
-	}
-	ask := !m.known && !m.asking
-	m.asking = m.asking || ask
-	d.mu.Unlock()
-	if ask {
-		d.askSoon(m)
-	}
-	return f
-}
-
-// askSoon asks about a method in the background. When the connection is down,
-// the restore after the reconnect asks; a refusal is repeated after a while.
-func (d *discoveries) askSoon(m *followed) {
-	d.conn.acquire(func(s *session, err error) {
-		if err != nil { // closed, and nobody is to be told
-			return
-		}
-		s.begin(time.Now().Add(d.conn.cfg.timeout), abstract.RspService, discoverRequest(m.method), func(rsp abstract.BaseMessage, err error) {
-			switch {
-			case err == nil:
-				d.answered(m, rsp.(*message.ServiceResponse))
-			case abstract.CodeOf(err) == abstract.Disconnected:
-				go d.askNext(m, s) // not here: the session may still be the current one
-			default:
-				d.askLater(m)
-			}
-		})
-	})
-}
-
-// askNext is askSoon when a session that is ending has ended.
-func (d *discoveries) askNext(m *followed, s *session) {
-	select {
-	case <-s.gone:
-		d.askSoon(m)
-	case <-d.conn.ctx.Done():
+// see takes an answer that somebody waits for in order with the notices that come
+// after it.
+func (d *discoveries) see(m *followed, q question, rsp *message.ServiceResponse) {
+	if list, err := hostsOf(m.method, rsp); err == nil && d.take(m, q, rsp, list) {
+		d.doubt(m.method)
 	}
 }
 
-func (d *discoveries) askLater(m *followed) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if m.later != nil {
-		m.later.Stop() // one chain of questions is enough
-	}
-	m.later = time.AfterFunc(d.conn.cfg.backoffMax/2+backoff(&d.conn.cfg, 20)/2, func() {
-		if d.conn.ctx.Err() == nil {
-			d.askSoon(m)
-		}
-	})
-}
-
-// answered takes the answer to a question that nobody waits for.
-func (d *discoveries) answered(m *followed, rsp *message.ServiceResponse) {
+// answered takes the answer to a question that nobody waits for, and says whether
+// most providers have vanished.
+func (d *discoveries) answered(m *followed, q question, rsp *message.ServiceResponse) (fell bool) {
 	list, err := hostsOf(m.method, rsp)
 	if err != nil {
-		d.refused(m, err)
-		return
+		d.refused(m, q, err)
+		return false
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	m.asking = false
-	d.set(m, list)
+	return d.take(m, q, rsp, list)
 }
 
-// refused tells who has no list yet why, and asks again later.
-func (d *discoveries) refused(m *followed, err error) {
-	e := decorate(asError(err), "discover "+m.method, 1, d.conn.addr)
-	d.conn.report(e)
-	d.mu.Lock()
-	m.asking, m.problem = true, e
-	for f := range m.followers {
-		f.wake()
-	}
-	d.mu.Unlock()
-	d.askLater(m)
-}
-
-// wake says that there is something to take.
-func (f *follower) wake() {
-	select {
-	case f.changed <- struct{}{}:
-	default: // it has not taken the last change yet, and takes both together
-	}
-}
-
-func (d *discoveries) unfollow(f *follower) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(f.of.followers, f)
+func (d *discoveries) take(m *followed, q question, rsp *message.ServiceResponse, list []abstract.Provider) (fell bool) {
+	return d.happen(m, func(now time.Time) advice {
+		return m.roster.answer(q, answer{rsp.Revision, rsp.Unchanged, list}, now, d.conn.cfg.grace)
+	}).fell
 }
 
 // onServiceRequest takes the notices online and offline.
-func (d *discoveries) onServiceRequest(_ *session, n *message.ServiceRequest) {
+func (d *discoveries) onServiceRequest(s *session, n *message.ServiceRequest) {
+	if n.Host == nil || n.Op != abstract.ServiceOnline && n.Op != abstract.ServiceOffline {
+		return
+	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	m := d.methods[n.Method]
-	if m == nil || !m.known || n.Host == nil {
+	m, session := d.methods[n.Method], d.sessions
+	if s != d.on {
+		m = nil
+	}
+	d.mu.Unlock()
+	if m == nil {
 		return
 	}
 	p := abstract.Provider{Method: n.Method, Host: *n.Host, Instance: n.Instance, Hello: n.Hello, Traits: n.Traits}
-	others := without(m.list, p.Host)
-	m.held = without(m.held, p.Host)
-	switch n.Op {
-	case abstract.ServiceOnline:
-		d.change(m, append(slices.Clip(others), p))
-	case abstract.ServiceOffline:
-		d.change(m, others)
-	}
+	d.happen(m, func(time.Time) advice {
+		return m.roster.notice(session, news{n.Revision, n.Op == abstract.ServiceOffline, p})
+	})
 }
 
-// set takes a broker's list, and with it those that are believed in for a while
-// still. It is called with the lock held.
-func (d *discoveries) set(m *followed, list []abstract.Provider) {
-	m.held = difference(m.held, list)
-	d.change(m, append(slices.Clip(list), m.held...))
+// happen lets an event happen to a method's roster, tells who wants to know what it
+// has changed, and asks when something was missed.
+func (d *discoveries) happen(m *followed, event func(now time.Time) advice) advice {
+	d.mu.Lock()
+	now := time.Now()
+	known, before := m.roster.known, m.roster.list
+	out := event(now)
+	if m.roster.answered {
+		m.problem = nil
+	}
+	if !known && m.roster.known || out.changed {
+		d.change(m, before, known)
+		d.listsChanged()
+	}
+	d.hold(m, now) // also when nothing has changed but for how long somebody is held
+	d.mu.Unlock()
+	if out.ask {
+		d.askSoon(m)
+	}
+	return out
 }
 
-// without returns list less the provider at host; the same slice when it is not there.
-func without(list []abstract.Provider, host abstract.Host) []abstract.Provider {
-	i := slices.IndexFunc(list, func(p abstract.Provider) bool { return p.Host == host })
-	if i < 0 {
-		return list
-	}
-	return slices.Delete(slices.Clone(list), i, i+1)
-}
-
-// difference returns what of a is not in b.
-func difference(a, b []abstract.Provider) []abstract.Provider {
-	var only []abstract.Provider
-	for _, p := range a {
-		if len(without(b, p.Host)) == len(b) {
-			only = append(only, p)
-		}
-	}
-	return only
-}
-
-// change replaces a method's list and tells who wants to know. It is called with
-// the lock held.
-func (d *discoveries) change(m *followed, list []abstract.Provider) {
-	first := !m.known
-	online, offline := difference(list, m.list), difference(m.list, list)
-	changed := !slices.Equal(m.list, list) // also when what a provider says of itself has
-	m.list, m.known, m.problem = list, true, nil
-	if !first && !changed {
-		return
-	}
+// change tells who wants to know that a method's list has changed, or is known for
+// the first time. It is called with the lock held.
+func (d *discoveries) change(m *followed, before []abstract.Provider, known bool) {
+	list := m.roster.list
+	online, offline := difference(list, before), difference(before, list)
 	for f := range m.followers {
-		for _, p := range offline {
-			if len(without(f.seen, p.Host)) < len(f.seen) && len(without(f.bounced, p.Host)) == len(f.bounced) {
-				f.bounced = append(f.bounced, p)
-			}
-		}
+		f.bounced = append(f.bounced, difference(overlap(f.seen, offline), f.bounced)...)
 		f.wake()
 	}
-	if first {
+	if !known {
 		return
 	}
 	for l := range d.listeners {
 		d.tell(l, online, offline)
 	}
+}
+
+// hold sets the timer that gives up who is held, with the lock held.
+func (d *discoveries) hold(m *followed, now time.Time) {
+	if m.holding != nil {
+		m.holding.Stop()
+		m.holding = nil
+	}
+	if end := m.roster.wake(); !end.IsZero() && !d.closed {
+		m.holding = time.AfterFunc(end.Sub(now), func() { d.release(m) })
+	}
+}
+
+// release stops believing in providers that did not come back.
+func (d *discoveries) release(m *followed) {
+	if d.conn.down() { // the next restore looks again
+		return
+	}
+	d.happen(m, m.roster.expire)
 }
 
 // tell queues the calls of a listener.
@@ -310,26 +257,74 @@ func (d *discoveries) tell(l *listener, online, offline []abstract.Provider) {
 	queue(l.online, online)
 }
 
+// follow makes a follower of a method. When nobody has an answer yet, a question
+// goes out in the background.
+func (d *discoveries) follow(method string) *follower {
+	d.mu.Lock()
+	m := d.method(method)
+	f := &follower{of: m, changed: make(chan struct{}, 1)}
+	m.followers[f] = struct{}{}
+	if m.roster.known {
+		f.changed <- struct{}{}
+	}
+	ask := !m.roster.answered && m.roster.open == 0 && !m.waiting
+	m.waiting = m.waiting || ask
+	d.mu.Unlock()
+	if ask {
+		d.askSoon(m)
+	}
+	return f
+}
+
 // take returns what changed since the follower was told last; not ok when
 // nothing did after all.
-func (d *discoveries) take(f *follower) (abstract.Providers, bool) {
+func (d *discoveries) taken(f *follower) (abstract.Providers, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	list := f.of.list
-	if !f.of.known {
+	r := &f.of.roster
+	if !r.known {
 		return abstract.Providers{Err: f.of.problem}, f.of.problem != nil
 	}
-	p := abstract.Providers{List: list, Online: difference(list, f.seen), Offline: difference(f.seen, list)}
-	for _, b := range f.bounced {
-		if len(without(list, b.Host)) < len(list) { // it went and came back
-			p.Offline, p.Online = append(p.Offline, b), append(p.Online, b)
-		}
-	}
-	if f.told && len(p.Online)+len(p.Offline) == 0 && slices.Equal(list, f.seen) {
+	p := abstract.Providers{List: r.list, Held: r.held, Online: difference(r.list, f.seen), Offline: difference(f.seen, r.list)}
+	back := overlap(f.bounced, r.list) // they went and came back
+	p.Offline, p.Online = append(p.Offline, back...), append(p.Online, back...)
+	if f.told && len(p.Online)+len(p.Offline) == 0 && slices.Equal(r.list, f.seen) && slices.Equal(r.held, f.held) {
 		return p, false
 	}
-	f.told, f.seen, f.bounced = true, list, nil
+	f.told, f.seen, f.held, f.bounced = true, r.list, r.held, nil
 	return p, true
+}
+
+// overlap returns those of a that are in b, too.
+func overlap(a, b []abstract.Provider) []abstract.Provider {
+	if len(a) == 0 || len(b) == 0 {
+		return nil
+	}
+	return difference(a, difference(a, b))
+}
+
+// wake says that there is something to take.
+func (f *follower) wake() {
+	select {
+	case f.changed <- struct{}{}:
+	default: // it has not taken the last change yet, and takes both together
+	}
+}
+
+func (d *discoveries) unfollow(f *follower) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(f.of.followers, f)
+}
+
+// heldOf returns who is held of a method's providers.
+func (d *discoveries) heldOf(method string) []abstract.Provider {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.methods[method]; m != nil {
+		return m.roster.held
+	}
+	return nil
 }
 
 func (d *discoveries) listen(l *listener) (stop func()) {
@@ -344,71 +339,20 @@ func (d *discoveries) listen(l *listener) (stop func()) {
 	}
 }
 
-// restore asks again about every method.
-func (d *discoveries) restore(ctx context.Context, s *session) error {
-	d.mu.Lock()
-	requests := make([]request, 0, len(d.methods))
-	for _, m := range d.methods {
-		requests = append(requests, request{
-			want: abstract.RspService, build: discoverRequest(m.method),
-			see: func(rsp abstract.BaseMessage) { d.restored(m, rsp.(*message.ServiceResponse)) },
-		})
-	}
-	d.mu.Unlock()
-	return s.askAll(ctx, requests)
-}
-
-// restored takes the list of a broker that we have just come back to. Providers
-// it does not know have perhaps not come back yet themselves: they are believed
-// in for a while, and so an unreachable broker never looks like an OFFLINE.
-func (d *discoveries) restored(m *followed, rsp *message.ServiceResponse) {
-	list, err := hostsOf(m.method, rsp)
-	if err != nil {
-		d.refused(m, err)
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	m.asking = false
-	if m.holding != nil {
-		m.holding.Stop()
-	}
-	missing := difference(m.list, list)
-	if len(missing) == 0 {
-		d.set(m, list)
-		return
-	}
-	m.held = missing
-	d.change(m, append(slices.Clip(list), missing...))
-	m.holding = time.AfterFunc(d.conn.cfg.grace, func() { d.release(m) })
-}
-
-// release stops believing in providers that did not come back.
-func (d *discoveries) release(m *followed) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed || d.conn.down() { // the next restore looks again
-		return
-	}
-	list := m.list
-	for _, p := range m.held {
-		list = without(list, p.Host)
-	}
-	m.held = nil
-	d.change(m, list)
-}
-
 // close ends timers and callbacks.
 func (d *discoveries) close() {
 	d.mu.Lock()
 	d.closed = true
 	d.listeners = make(map[*listener]struct{})
 	for _, m := range d.methods {
-		if m.holding != nil {
-			m.holding.Stop()
+		for _, timer := range []*time.Timer{m.holding, m.later} {
+			if timer != nil {
+				timer.Stop()
+			}
 		}
 	}
 	d.mu.Unlock()
+	d.closeSaved()
 	d.calls.close()
 	d.following.Wait()
 }

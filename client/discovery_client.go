@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 
 	"trefoil/abstract"
@@ -13,7 +14,10 @@ import (
 // reconnects, until its Conn is closed. Safe for concurrent use.
 type DiscoveryClient struct{ conn *Conn }
 
-var _ abstract.Discovery = (*DiscoveryClient)(nil)
+var (
+	_ abstract.Discovery = (*DiscoveryClient)(nil)
+	_ abstract.Reporter  = (*DiscoveryClient)(nil)
+)
 
 // NewDiscoveryClient makes a DiscoveryClient on a connection. All of one Conn's
 // DiscoveryClients know and tell the same.
@@ -23,6 +27,20 @@ func NewDiscoveryClient(c *Conn) *DiscoveryClient { return &DiscoveryClient{c} }
 // no error; WaitFor waits for somebody.
 func (d *DiscoveryClient) Discover(ctx context.Context, method string) ([]abstract.Provider, error) {
 	return d.conn.discoveries.discover(ctx, method)
+}
+
+// Held returns those providers of method that the broker does not know any more, or
+// not yet, and that are believed in for a while: see WithGrace. They are part of the
+// list that Follow and Watch tell.
+func (d *DiscoveryClient) Held(method string) []abstract.Provider {
+	return slices.Clone(d.conn.discoveries.heldOf(method))
+}
+
+// Report tells the broker that a provider could not be reached, and why. It returns at
+// once, nobody waits for an answer, and of one host no more than one report a second
+// goes out. An RpcClient reports by itself.
+func (d *DiscoveryClient) Report(p abstract.Provider, reason string) {
+	d.conn.discoveries.report(p, reason)
 }
 
 // Follow calls fn with the providers of method: once as soon as they are known,
@@ -42,7 +60,7 @@ func (d *DiscoveryClient) Follow(method string, fn func(abstract.Providers)) (st
 			case <-d.conn.ctx.Done():
 				return
 			case <-f.changed:
-				if p, ok := d.conn.discoveries.take(f); ok {
+				if p, ok := d.conn.discoveries.taken(f); ok {
 					fn(p)
 				}
 			}
@@ -72,7 +90,7 @@ func (d *DiscoveryClient) Watch(ctx context.Context, method string) iter.Seq2[ab
 				yield(abstract.Providers{}, d.conn.closedError())
 				return
 			case <-f.changed:
-				if p, ok := d.conn.discoveries.take(f); ok && p.Err == nil && !yield(p, nil) {
+				if p, ok := d.conn.discoveries.taken(f); ok && p.Err == nil && !yield(p, nil) {
 					return
 				}
 			}

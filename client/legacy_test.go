@@ -34,6 +34,12 @@ func startProgram(t *testing.T, onHello string) *program {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	return startProgramAt(t, l, onHello)
+}
+
+// startProgramAt is startProgram for what somebody else listens at.
+func startProgramAt(t *testing.T, l net.Listener, onHello string) *program {
+	t.Helper()
 	p := &program{t: t, listener: l, onHello: onHello, types: make(map[int32]int)}
 	var serving sync.WaitGroup
 	serving.Go(func() {

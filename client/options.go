@@ -6,6 +6,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/business/balance"
+	"trefoil/business/protect"
 	"trefoil/concrete/stdnet"
 	"trefoil/concrete/tcp"
 )
@@ -22,11 +23,22 @@ type config struct {
 	transport Transport
 	legacy    bool
 	token     func() string // hidden from what prints a config
+	tls       bool          // the transport's; see opening
+	foreign   bool          // the transport is the user's own
 	balancer  func(method string) Balancer
 	picked    bool // by WithPicker: every provider is used
 	zone      string
+	relay     RelayMode
 	subset    balance.Subset
 	problem   error // with the options: every call tells it
+
+	retries    RetryBudget
+	hedging    Hedging
+	hedged     bool // calls that may be
+	breaker    protect.BreakerConfig
+	rate       protect.Rate
+	concurrent int
+	margin     *protect.Margin // nil: none is kept
 
 	timeout        time.Duration
 	connectTimeout time.Duration
@@ -34,6 +46,7 @@ type config struct {
 	backoffMin     time.Duration
 	backoffMax     time.Duration
 	grace          time.Duration
+	recheck        time.Duration
 	writeTimeout   time.Duration
 
 	maxFrame    int
@@ -43,6 +56,10 @@ type config struct {
 	maxMethods  int
 	subscribing int // bytes waiting in one subscription
 	heartbeats  bool
+	renews      bool   // registrations with a time to live are renewed without being asked
+	listsIn     string // a directory; empty: none
+
+	compression abstract.Compression
 
 	onConnected    []func()
 	onDisconnected []func(error)
@@ -61,7 +78,8 @@ func defaults() config {
 		helloTimeout:   2 * time.Second,
 		backoffMin:     50 * time.Millisecond,
 		backoffMax:     5 * time.Second,
-		grace:          3 * time.Second,
+		grace:          10 * time.Second,
+		recheck:        time.Minute,
 		writeTimeout:   10 * time.Second,
 		maxFrame:       8 << 20,
 		maxQueued:      32 << 20,
@@ -70,6 +88,8 @@ func defaults() config {
 		maxMethods:     4096,
 		subscribing:    8 << 20,
 		heartbeats:     true,
+		renews:         true,
+		margin:         new(protect.Margin),
 	}
 }
 
@@ -104,12 +124,16 @@ func WithLogger(l *slog.Logger) Option {
 
 // WithTransport sets the transport; the default is StandardNet. An in-process
 // network's Client method fits here.
-func WithTransport(t Transport) Option { return func(c *config) { c.transport = t } }
+func WithTransport(t Transport) Option {
+	return func(c *config) { c.transport, c.tls, c.foreign = t, false, true }
+}
 
 // WithTLS protects the connection with TLS, over the standard library's net. The
-// connections of an RpcClient to providers are protected the same way.
+// connections of an RpcClient to providers are protected the same way. A peer that
+// does not answer HELLO is not taken for an existing program then.
 func WithTLS(t *stdnet.TLS) Option {
 	return func(c *config) {
+		c.tls, c.foreign = true, false
 		c.transport = func(addr string, cfg abstract.TransportConfig) abstract.BaseClient {
 			return stdnet.NewTLSClient(addr, cfg, t)
 		}
@@ -119,6 +143,8 @@ func WithTLS(t *stdnet.TLS) Option {
 // WithToken says who the client is, to a server that asks. It is sent with every
 // HELLO, so protect the connection. Providers that an RpcClient finds do not get it,
 // as anybody may have registered, unless the RpcClient was given this option itself.
+// With a token no peer is taken for an existing program, which would not be told who
+// asks.
 func WithToken(token string) Option {
 	return func(c *config) { c.token = func() string { return token } }
 }
@@ -211,10 +237,6 @@ func WithBackoff(first, most time.Duration) Option {
 	return func(c *config) { c.backoffMin, c.backoffMax = first, most }
 }
 
-// WithGrace sets for how long providers that a reconnected broker does not know
-// (yet) are still believed in; the default is 3 s. An OFFLINE notice ends it at once.
-func WithGrace(d time.Duration) Option { return func(c *config) { c.grace = d } }
-
 // WithMaxFrame sets the longest frame taken and sent, in bytes; the default is
 // 8 MiB. The peer learns it from HELLO.
 func WithMaxFrame(bytes int) Option { return func(c *config) { c.maxFrame = bytes } }
@@ -274,6 +296,10 @@ type callOptions struct {
 	timeout    time.Duration
 	idempotent bool
 	key        string
+	attempts   int // at most; 0: any number
+	hedged     bool
+	hedgeAfter time.Duration
+	relay      RelayMode
 }
 
 // Timeout sets the call's deadline from now, when the context's is not earlier.

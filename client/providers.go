@@ -1,14 +1,16 @@
 package client
 
 import (
-	"context"
 	"errors"
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
 	"trefoil/business/balance"
+	"trefoil/business/protect"
 )
 
 // providers is the target of a client that finds providers through a registry:
@@ -18,34 +20,69 @@ type providers struct {
 	client    *RpcClient
 	discovery abstract.Discovery
 	wire      *wire
+	report    func(p abstract.Provider, reason string) // nil: the registry takes no reports
 
-	mu     sync.Mutex
-	routes map[string]*route
-	hosts  map[abstract.Host]*provider
-	closed bool
+	byway byway
+
+	careful atomic.Int64 // until then, in nanoseconds since begun, some providers are to be passed over
+	begun   time.Time
+
+	mu      sync.Mutex
+	routes  map[string]*route
+	entries map[identity]*provider
+	budgets map[string]*protect.Budget // by service
+	closed  bool
 }
+
+// identity is what a provider is told apart by: another process that takes over an
+// address is another provider.
+type identity struct {
+	host     abstract.Host
+	instance string
+}
+
+func identityOf(q *abstract.Provider) identity { return identity{q.Host, q.Instance} }
 
 // route is what is known of one method's providers.
 type route struct {
 	method  string
 	group   *balance.Group
+	budget  *protect.Budget
+	hedge   *protect.Hedge // made for the first call that may be hedged
 	stop    func()
 	known   bool
-	list    []abstract.Provider
+	list    []*listed
 	waiting map[*routing]struct{} // calls that came before the first list
+}
+
+// listed is a provider in a method's list.
+type listed struct {
+	abstract.Provider
+	entry *provider
 }
 
 // routing is a call's wish for a session, on its way to a provider.
 type routing struct {
-	call *call
-	fn   func(*session, string, error)
+	call   *call
+	fn     func(*session, string, error)
+	failed func(*provider, *abstract.Error) // it could not be reached
+	at     atomic.Pointer[provider]         // who connects for it
+	undo   atomic.Pointer[func()]           // takes back its wish for the broker's session
 }
 
 func newProviders(c *RpcClient, d abstract.Discovery) *providers {
-	return &providers{
-		client: c, discovery: d, wire: newWire(&c.cfg),
-		routes: make(map[string]*route), hosts: make(map[abstract.Host]*provider),
+	p := &providers{
+		client: c, discovery: d, wire: newWire(&c.cfg), begun: time.Now(),
+		routes: make(map[string]*route), entries: make(map[identity]*provider), budgets: make(map[string]*protect.Budget),
 	}
+	p.byway.conn = brokerOf(d)
+	if r, ok := d.(abstract.Reporter); ok {
+		p.report = r.Report
+	}
+	if c.cfg.breaker.On {
+		p.careful.Store(math.MaxInt64)
+	}
+	return p
 }
 
 // ready picks a provider for a call that none has failed yet, when that provider's
@@ -57,17 +94,36 @@ func (p *providers) ready(c *call) (*session, string, bool) {
 	if r == nil || len(r.list) == 0 || p.closed {
 		return nil, "", false
 	}
+	p.adopt(c, r)
+	if int64(c.begun.Sub(p.begun)) < p.careful.Load() || c.relay == RelayAlways {
+		return nil, "", false // route looks more closely
+	}
 	pick, ok := r.group.Pick(balance.Call{Now: c.begun, Key: c.key})
 	if !ok {
 		return nil, "", false
 	}
-	c.pick, c.among = pick, r.group
-	h := p.hostOf(pick)
+	h := entryOf(pick)
+	c.choice, c.at = choice{pick: pick, group: r.group}, h
 	s := h.current.Load()
 	if s == nil {
 		c.picked = h // its turn it is; route connects to it
 	}
 	return s, h.addr, s != nil
+}
+
+// adopt tells a call what it is to go by, of its method. It is called with the lock
+// held.
+func (p *providers) adopt(c *call, r *route) {
+	c.adopt(r.budget)
+	if c.extra != nil && c.extra.hedged && c.extra.hedge == nil {
+		if r.hedge == nil {
+			r.hedge = p.client.cfg.hedging.make(c.begun)
+		}
+		c.mu.Lock()
+		c.extra.hedge = r.hedge
+		c.hedgeSoon()
+		c.mu.Unlock()
+	}
 }
 
 func (p *providers) route(c *call, fn func(*session, string, error)) (forget func()) {
@@ -83,7 +139,8 @@ func (p *providers) route(c *call, fn func(*session, string, error)) (forget fun
 		fn(nil, "", err)
 		return nil
 	}
-	w := &routing{call: c, fn: fn}
+	p.adopt(c, r)
+	w := &routing{call: c, fn: fn, failed: c.failed}
 	if !r.known {
 		r.waiting[w] = struct{}{}
 		p.mu.Unlock()
@@ -98,6 +155,14 @@ func (p *providers) route(c *call, fn func(*session, string, error)) (forget fun
 	return func() { p.forget(r, w) }
 }
 
+// knows says whether there was a list of the method's providers.
+func (p *providers) knows(method string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.routes[method]
+	return r != nil && r.known
+}
+
 // routeOf returns a method's route and begins to follow it when it is new. It is
 // called with the lock held.
 func (p *providers) routeOf(method string) (*route, error) {
@@ -107,10 +172,21 @@ func (p *providers) routeOf(method string) (*route, error) {
 	if len(p.routes) >= p.client.cfg.maxMethods && !p.evict() {
 		return nil, &abstract.Error{Code: abstract.Overloaded, Message: "too many methods are in use by one client", Sent: abstract.SentNo}
 	}
-	r := &route{method: method, group: p.client.cfg.newGroup(method, time.Now()), waiting: make(map[*routing]struct{})}
+	r := &route{method: method, group: p.client.cfg.newGroup(method, time.Now()), budget: p.budgetOf(method), waiting: make(map[*routing]struct{})}
 	p.routes[method] = r
 	r.stop = p.discovery.Follow(method, func(list abstract.Providers) { p.update(r, list) })
 	return r, nil
+}
+
+// budgetOf returns the budget of a method's service. It is called with the lock held.
+func (p *providers) budgetOf(method string) *protect.Budget {
+	service := serviceOf(method)
+	b, ok := p.budgets[service]
+	if !ok {
+		b = p.client.cfg.retries.make(time.Now())
+		p.budgets[service] = b
+	}
+	return b
 }
 
 // evict makes room by forgetting a method that nobody provides.
@@ -118,6 +194,7 @@ func (p *providers) evict() bool {
 	for name, r := range p.routes {
 		if r.known && len(r.list) == 0 && len(r.waiting) == 0 {
 			delete(p.routes, name)
+			p.evictBudget(serviceOf(name))
 			go r.stop() // it waits for update, which wants our lock
 			return true
 		}
@@ -125,7 +202,17 @@ func (p *providers) evict() bool {
 	return false
 }
 
-// update takes a method's new list: unknown hosts are noted, hosts that no
+// evictBudget forgets the budget of a service none of whose methods is known any more.
+func (p *providers) evictBudget(service string) {
+	for name := range p.routes {
+		if serviceOf(name) == service {
+			return
+		}
+	}
+	delete(p.budgets, service)
+}
+
+// update takes a method's new list: unknown providers are noted, those that no
 // method has any more are dropped, and calls that waited for the list go on.
 func (p *providers) update(r *route, change abstract.Providers) {
 	p.mu.Lock()
@@ -144,15 +231,8 @@ func (p *providers) update(r *route, change abstract.Providers) {
 		}
 		return
 	}
-	r.list, r.known = change.List, true
-	r.group.Update(instancesOf(change.List), time.Now())
-	var retired []*provider
-	for _, gone := range change.Offline {
-		if h := p.hosts[gone.Host]; h != nil && !p.listed(gone.Host) {
-			delete(p.hosts, gone.Host)
-			retired = append(retired, h)
-		}
-	}
+	retired := p.replace(r, change.List)
+	r.known = true
 	type chosen struct {
 		w    *routing
 		host *provider
@@ -173,19 +253,27 @@ func (p *providers) update(r *route, change abstract.Providers) {
 	}
 }
 
-// listed says whether some method is provided at host. It is called with the lock held.
-func (p *providers) listed(host abstract.Host) bool {
-	for _, r := range p.routes {
-		if len(without(r.list, host)) < len(r.list) {
-			return true
+// replace makes list the providers of a method, and returns those that no method
+// lists any more. It is called with the lock held.
+func (p *providers) replace(r *route, list []abstract.Provider) (retired []*provider) {
+	before := r.list
+	r.list = make([]*listed, len(list))
+	for i := range list {
+		h := p.entry(&list[i])
+		h.lists++
+		h.gone.Store(false) // the registry has looked again
+		h.listed.Store(&list[i])
+		r.list[i] = &listed{list[i], h}
+	}
+	for _, q := range before {
+		if q.entry.lists--; q.entry.lists == 0 {
+			delete(p.entries, identityOf(&q.Provider))
+			retired = append(retired, q.entry)
 		}
 	}
-	return false
+	r.group.Update(instancesOf(r.list), time.Now())
+	return retired
 }
-
-// pauseAfterAll bounds how long a call waits before it asks providers again that
-// have all failed it.
-const pauseAfterAll = 50 * time.Millisecond
 
 // choose picks a provider for a call: one that has not failed it yet and that
 // can be reached as far as we know. It is called with the lock held.
@@ -195,51 +283,131 @@ func (p *providers) choose(r *route, c *call) (*provider, error) {
 	}
 	c.settle(balance.Ignored)
 	now := time.Now()
-	failed := func(m *balance.Member) bool { return c.failedAt(m.Instance().Host.String()) }
-	pick, ok := r.group.Pick(balance.Call{Now: now, Key: c.key, Avoid: func(m *balance.Member) bool {
-		h := p.hosts[m.Instance().Host]
-		return h != nil && h.ailing(now) || failed(m)
-	}})
-	if !ok {
-		pick, ok = r.group.Pick(balance.Call{Now: now, Key: c.key, Avoid: failed})
+	c.mu.Lock()
+	tried := c.tried
+	c.mu.Unlock()
+	k := balance.Call{Now: now, Key: c.key}
+	chosen, h := p.choice(r, c, k, tried, true)
+	if h == nil {
+		chosen, h = p.choice(r, c, k, tried, false)
 	}
-	if !ok {
-		return nil, errAllTried
+	if h == nil { // one that did badly lately may do well now
+		k.Away = true
+		chosen, h = p.choice(r, c, k, tried, false)
+		k.Away = false
+	}
+	if h == nil {
+		var err error
+		if chosen, h, err = p.chooseRelayed(r, c, k); err != nil {
+			return nil, err
+		}
 	}
 	c.mu.Lock()
-	ended := c.ended
-	if !ended {
-		c.pick, c.among = pick, r.group
-	}
+	c.at = h
 	c.mu.Unlock()
-	if ended { // meanwhile: nobody else gives it back
-		r.group.End(pick, now, balance.Ignored)
+	c.choose(chosen)
+	return h, nil
+}
+
+// choice picks a provider that is none of tried, and, if well is set, is well as far
+// as is known; nil: there is none. It is called with the lock held.
+func (p *providers) choice(r *route, c *call, k balance.Call, tried []*provider, well bool) (choice, *provider) {
+	k.Avoid = func(m *balance.Member) bool {
+		h := m.Instance().Value.(*listed).entry
+		return c.shuns(h, k.Now, well) || well && h.busy(k.Now) || !h.breaker.Ready(k.Now) || slices.Contains(tried, h)
 	}
-	return p.hostOf(pick), nil
+	pick, ok := r.group.Pick(k)
+	if !ok {
+		return choice{}, nil
+	}
+	h := entryOf(pick)
+	permit, ok := h.breaker.Allow(k.Now)
+	if !ok { // it has opened just now
+		r.group.End(pick, k.Now, balance.Ignored)
+		return choice{}, nil
+	}
+	return choice{pick, r.group, h.breaker, permit}, h
 }
 
-// hostOf returns the entry of the host that was picked. It is called with the lock held.
-func (p *providers) hostOf(pick balance.Pick) *provider {
-	return p.host(pick.Member.Instance().Value.(abstract.Provider))
+// beside picks a provider for an attempt of a call beside the one under way, which
+// goes to another one that is well, and sends it there. False: there is none.
+func (p *providers) beside(c *call, a *attempt) bool {
+	p.mu.Lock()
+	r := p.routes[c.req.Method]
+	if r == nil || p.closed {
+		p.mu.Unlock()
+		return false
+	}
+	chosen, h := p.choice(r, c, balance.Call{Now: time.Now(), Key: c.key}, c.asked(), true)
+	p.mu.Unlock()
+	if h == nil {
+		return false
+	}
+	a.at, a.choice = h, chosen
+	a.routing = &routing{call: c, fn: a.routed, failed: a.failed}
+	if !a.join() {
+		chosen.end(balance.Ignored)
+		return false
+	}
+	p.send(a.routing, h)
+	c.mu.Lock()
+	ended := c.ended
+	c.mu.Unlock()
+	if ended { // before there was anything to take back
+		h.forget(a.routing)
+		a.routing.takeBack()
+	}
+	return true
 }
 
-func instancesOf(list []abstract.Provider) []balance.Instance {
+// nobody is the reason why none of the providers there are can be chosen: errAllTried,
+// when that may be different soon.
+func (r *route) nobody(now time.Time) error {
+	up, open := 0, 0
+	var again time.Time
+	for _, m := range r.group.States(now) { // not of the list, which may be longer
+		if m.Instance.Draining {
+			continue
+		}
+		up++
+		if at := m.Instance.Value.(*listed).entry.breaker.Again(now); !at.IsZero() {
+			open++
+			if again.IsZero() || at.Before(again) {
+				again = at
+			}
+		}
+	}
+	switch {
+	case up == 0:
+		return &abstract.Error{Code: abstract.Draining, Message: "every provider is shutting down; start another one, or try again later", Sent: abstract.SentNo}
+	case open == up:
+		return errOpen("every provider", again, now)
+	}
+	return errAllTried
+}
+
+func entryOf(pick balance.Pick) *provider { return pick.Member.Instance().Value.(*listed).entry }
+
+func instancesOf(list []*listed) []balance.Instance {
 	instances := make([]balance.Instance, len(list))
 	for i, q := range list {
-		instances[i] = balance.Instance{ID: q.Instance, Host: q.Host, Weight: q.Weight, Zone: q.Zone, Version: q.Version, Value: q}
+		instances[i] = balance.Instance{
+			ID: q.Instance, Host: q.Host, Weight: q.Weight, Zone: q.Zone, Version: q.Version, Tags: q.Tags.All(), Value: q,
+			Draining: q.State == abstract.Retiring, Ejected: q.State == abstract.Unhealthy,
+		}
 	}
 	return instances
 }
 
-// host returns the entry of a provider's host. It is called with the lock held.
-func (p *providers) host(q abstract.Provider) *provider {
-	h := p.hosts[q.Host]
+// entry returns what is known of a provider. It is called with the lock held.
+func (p *providers) entry(q *abstract.Provider) *provider {
+	h := p.entries[identityOf(q)]
 	if h == nil {
-		h = &provider{owner: p, addr: q.Host.String(), how: modeLegacy, waiting: make(map[*routing]struct{})}
+		h = &provider{owner: p, addr: q.Host.String(), how: modeLegacy, breaker: p.client.cfg.newBreaker(time.Now())}
 		if q.Hello {
 			h.how = modeModern
 		}
-		p.hosts[q.Host] = h
+		p.entries[identityOf(q)] = h
 	}
 	return h
 }
@@ -252,12 +420,15 @@ var errAllTried = errors.New("every provider failed")
 func (p *providers) dispatch(w *routing, host *provider, err error) {
 	switch {
 	case errors.Is(err, errAllTried):
-		w.call.startOver()
-		p.client.later(jitter(pauseAfterAll), w.call.try)
+		if pause, ok := w.call.startOver(); ok {
+			p.client.later(pause, w.call.try)
+		} else {
+			w.call.exhausted()
+		}
 	case err != nil:
 		w.fn(nil, "", err)
 	default:
-		host.acquire(w)
+		p.send(w, host)
 	}
 }
 
@@ -265,23 +436,29 @@ func (p *providers) dispatch(w *routing, host *provider, err error) {
 func (p *providers) forget(r *route, w *routing) {
 	p.mu.Lock()
 	delete(r.waiting, w)
-	hosts := make([]*provider, 0, len(r.list))
-	for _, q := range r.list {
-		if h := p.hosts[q.Host]; h != nil {
-			hosts = append(hosts, h)
-		}
-	}
 	p.mu.Unlock()
-	for _, h := range hosts {
+	w.takeBack()
+	if h := w.at.Load(); h != nil {
 		h.forget(w)
+	}
+}
+
+// watchOut makes calls look more closely whom they go to, for some time.
+func (p *providers) watchOut(until time.Time) {
+	at := int64(until.Sub(p.begun))
+	for {
+		old := p.careful.Load()
+		if old >= at || p.careful.CompareAndSwap(old, at) {
+			return
+		}
 	}
 }
 
 func (p *providers) close() {
 	p.mu.Lock()
 	p.closed = true
-	routes, hosts := p.routes, p.hosts
-	p.routes, p.hosts = make(map[string]*route), make(map[abstract.Host]*provider)
+	routes, entries := p.routes, p.entries
+	p.routes, p.entries = make(map[string]*route), make(map[identity]*provider)
 	var waiting []*routing
 	for _, r := range routes {
 		for w := range r.waiting {
@@ -296,152 +473,9 @@ func (p *providers) close() {
 	for _, w := range waiting {
 		w.fn(nil, "", &abstract.Error{Code: abstract.Disconnected, Message: "the client was closed", Sent: abstract.SentNo})
 	}
-	for _, h := range hosts {
-		h.close()
+	var leaving sync.WaitGroup
+	for _, h := range entries {
+		leaving.Go(h.close)
 	}
-}
-
-// provider is the connection to one provider. It is opened by the first call,
-// and again after a loss, with a pause that grows while that fails.
-type provider struct {
-	owner *providers
-	addr  string
-	how   mode
-
-	current atomic.Pointer[session] // nil while there is no connection; changed with mu held
-
-	mu         sync.Mutex
-	connecting bool
-	slow       bool // connecting takes so long that calls go elsewhere
-	retired    bool
-	failures   int
-	restUntil  time.Time // after a failure: other providers are preferred until then
-	waiting    map[*routing]struct{}
-}
-
-// ailing says whether the provider could not be reached just now, or takes its
-// time.
-func (h *provider) ailing(now time.Time) bool {
-	if h.current.Load() != nil {
-		return false
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.slow || now.Before(h.restUntil)
-}
-
-// acquire gives a routing the provider's session, as soon as there is one.
-func (h *provider) acquire(w *routing) {
-	h.mu.Lock()
-	if s := h.current.Load(); s != nil {
-		h.mu.Unlock()
-		w.fn(s, h.addr, nil)
-		return
-	}
-	h.waiting[w] = struct{}{}
-	start := !h.connecting
-	h.connecting = true
-	h.mu.Unlock()
-	if start {
-		go h.connect()
-	}
-}
-
-func (h *provider) forget(w *routing) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.waiting, w)
-}
-
-// connectPatience is how long calls wait for a connection to be opened before
-// they try another provider.
-const connectPatience = 300 * time.Millisecond
-
-// takeLong sends the calls that wait for the connection to other providers. Those
-// that find none come back.
-func (h *provider) takeLong() {
-	h.mu.Lock()
-	if !h.connecting {
-		h.mu.Unlock()
-		return
-	}
-	h.slow = true
-	waiting := h.waiting
-	h.waiting = make(map[*routing]struct{})
-	h.mu.Unlock()
-	for w := range waiting {
-		w.call.failed(h.addr, &abstract.Error{Code: abstract.Unavailable, Message: "connecting to " + h.addr + " takes long", Sent: abstract.SentNo})
-	}
-}
-
-// connect makes one try to open the connection, and tells who waits for it.
-func (h *provider) connect() {
-	patience := time.AfterFunc(connectPatience, h.takeLong)
-	s, err := h.owner.wire.open(h.owner.client.ctx, h.addr, h.how, h.lost)
-	patience.Stop()
-	h.mu.Lock()
-	h.connecting, h.slow = false, false
-	waiting := h.waiting
-	h.waiting = make(map[*routing]struct{})
-	unwanted := h.retired
-	if err == nil {
-		h.failures = 0
-		select {
-		case <-s.Done(): // lost already, and lost() has not found it
-		default:
-			h.current.Store(s)
-		}
-	} else {
-		h.restUntil = time.Now().Add(backoff(&h.owner.client.cfg, h.failures))
-		h.failures++
-	}
-	h.mu.Unlock()
-	for w := range waiting {
-		if err == nil {
-			w.fn(s, h.addr, nil)
-		} else {
-			w.call.failed(h.addr, asError(err))
-		}
-	}
-	if err == nil && unwanted {
-		s.leaveWhenIdle(h.owner.client.ctx)
-	}
-}
-
-// lost is called by a session that is gone; its calls have ended.
-func (h *provider) lost(s *session, _ error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.current.CompareAndSwap(s, nil) {
-		h.restUntil = time.Now().Add(backoff(&h.owner.client.cfg, h.failures))
-	}
-}
-
-// retire closes the connection of a provider that went OFFLINE: calls in flight
-// may end first, new ones do not come here.
-func (h *provider) retire() {
-	h.mu.Lock()
-	h.retired = true
-	s := h.current.Load()
-	h.mu.Unlock()
-	if s != nil {
-		go s.leaveWhenIdle(h.owner.client.ctx)
-	}
-}
-
-func (h *provider) close() {
-	h.mu.Lock()
-	h.retired = true
-	s := h.current.Load()
-	waiting := h.waiting
-	h.waiting = make(map[*routing]struct{})
-	h.mu.Unlock()
-	for w := range waiting {
-		w.fn(nil, "", &abstract.Error{Code: abstract.Disconnected, Message: "the client was closed", Sent: abstract.SentNo})
-	}
-	if s != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		s.leave(ctx, "the client closes")
-	}
+	leaving.Wait()
 }

@@ -25,7 +25,8 @@ type RpcClient struct {
 	ctx       context.Context
 	cancel    context.CancelFunc
 	closing   sync.Once
-	contexts  contexts // of calls that nobody waits for
+	contexts  contexts      // of calls that nobody waits for
+	limits    *callerLimits // nil: none
 }
 
 // target finds a session for a call.
@@ -63,7 +64,7 @@ func NewRpcClient(d abstract.Discovery, opts ...Option) *RpcClient {
 // are the connection's, which is not closed with it.
 func NewDirectRpcClient(conn *Conn) *RpcClient {
 	c := newRpcClient(conn.cfg)
-	c.target = direct{conn}
+	c.target = newDirect(conn)
 	return c
 }
 
@@ -82,6 +83,7 @@ func DialRpc(ctx context.Context, addr string, opts ...Option) (*RpcClient, erro
 func newRpcClient(cfg config) *RpcClient {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &RpcClient{cfg: cfg, ctx: ctx, cancel: cancel, callbacks: workers.New(workers.Config{})}
+	c.limits = newCallerLimits(&c.cfg, time.Now())
 	c.wakes.New = func() any { return make(chan struct{}, 1) }
 	return c
 }
@@ -108,7 +110,7 @@ func (c *RpcClient) CallReply(ctx context.Context, method string, params any, op
 	k.await(ctx, wake)
 	c.wakes.Put(wake)
 	r, err := k.reply, k.err
-	if err == nil && k.direct && k.attempts == 1 && k.first.Mark().Taken() {
+	if err == nil && k.direct && k.attempts == 1 && k.extra == nil && k.first.Mark().Taken() {
 		// Nobody knows such a call any more: its request was written, its pending
 		// call is out of the table, and no other goroutine was on its way with it.
 		text := k.text
@@ -173,21 +175,29 @@ func (c *RpcClient) CallFunc(ctx context.Context, method string, params any, fn 
 
 // prepare fills the zero k with a call that has not begun.
 func (c *RpcClient) prepare(ctx context.Context, k *call, method string, params any, opts []CallOption) {
+	k.client, k.begun = c, time.Now()
 	timeout := c.cfg.timeout
+	k.relay = c.cfg.relay
 	if len(opts) > 0 {
-		o := callOptions{timeout: timeout} // which escapes
+		o := callOptions{timeout: timeout, relay: k.relay} // which escapes
 		for _, opt := range opts {
 			opt(&o)
 		}
-		timeout, k.idempotent, k.key = o.timeout, o.idempotent, o.key
+		timeout, k.idempotent, k.key, k.relay = o.timeout, o.idempotent, o.key, o.relay
+		k.wants(&o)
 	}
-	k.client, k.begun = c, time.Now()
 	k.deadline = k.begun.Add(timeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(k.deadline) {
-		k.deadline = d
+	if d, ok := ctx.Deadline(); ok {
+		if d.Before(k.deadline) {
+			k.deadline = d
+		}
+		k.deadline, k.err = c.cfg.within(ctx, k.begun, k.deadline)
 	}
 	k.req.Method = method
-	if k.err = c.cfg.problem; k.err == nil {
+	if k.err == nil {
+		k.err = c.cfg.problem
+	}
+	if k.err == nil {
 		k.req.Parameters, k.err = encodeParams(&k.text, params)
 	}
 }
@@ -225,6 +235,7 @@ type Reply struct {
 	Raw      json.RawMessage // must not be changed
 	Instance string          // who answered, as an address
 	Attempts int             // how many times the call was tried
+	Relayed  bool            // the answer came through the broker
 }
 
 // Decode reads the result into v, which is what encoding/json takes. nil only

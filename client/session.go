@@ -40,12 +40,15 @@ type wire struct {
 	// asks, unless nil, is what our HELLO asks the server for: a session that
 	// outlives connections.
 	asks func() *message.SessionRequest
+	// serving, unless nil, takes the calls that come to us.
+	serving *serving
+	warned  sync.Once // that the token can be read on its way
 }
 
 func newWire(cfg *config) *wire {
 	w := &wire{
 		cfg:      cfg,
-		protocol: lv.New(message.New(message.Config{}), lv.Config{MaxFrame: cfg.maxFrame}),
+		protocol: lv.New(message.New(message.Config{}), lv.Config{MaxFrame: cfg.maxFrame, Compression: cfg.compression}),
 		dispatch: dispatch.New[*session](),
 	}
 	w.dispatch.Unhandled = (*session).unserved
@@ -68,7 +71,9 @@ type session struct {
 	judge    *peer.Peer
 	received uint64 // when the last tick looked
 	batch    []abstract.BaseMessage
+	packing
 
+	expects  string                // the instance we mean to reach; empty: any
 	leaving  atomic.Pointer[error] // why, when the peer has said goodbye: nothing new is sent then
 	taken    atomic.Bool           // its goodbye was answered
 	met      chan struct{}         // closed when HELLO is answered
@@ -86,8 +91,17 @@ var _ abstract.Receiver = (*session)(nil)
 
 // open connects and, but in legacy mode, exchanges HELLO.
 func (w *wire) open(ctx context.Context, addr string, how mode, onLost func(*session, error)) (*session, error) {
+	return w.openTo(ctx, addr, "", how, onLost)
+}
+
+// openTo is open for one provider: a modern peer that is another instance refuses us.
+func (w *wire) openTo(ctx context.Context, addr, instance string, how mode, onLost func(*session, error)) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.connectTimeout)
 	defer cancel()
+	how, err := w.cfg.opening(how)
+	if err != nil {
+		return nil, err
+	}
 	if how == modeLegacy {
 		return w.connect(ctx, addr, true, onLost)
 	}
@@ -95,6 +109,7 @@ func (w *wire) open(ctx context.Context, addr string, how mode, onLost func(*ses
 	if err != nil {
 		return nil, err
 	}
+	s.expects = instance
 	err = s.greet(ctx)
 	if err == nil {
 		return s, nil
@@ -155,7 +170,9 @@ func (s *session) greet(ctx context.Context) error {
 		}
 		if s.cfg.token != nil {
 			m.Token = s.cfg.token()
+			s.warnOfToken(s.RemoteAddr())
 		}
+		m.Instance, m.Compress = s.expects, s.protocol.Methods()
 	}
 	if err := s.Send(hello); err != nil {
 		return err
@@ -187,10 +204,25 @@ func (s *session) modern() bool { return s.judge.Modern() }
 
 // OnMessages judges messages, ends the calls they answer, and dispatches the rest.
 func (s *session) OnMessages(batch []abstract.BaseMessage) {
+	if s.deaf {
+		return
+	}
 	now := time.Now()
 	rest := s.batch[:0]
 	trusted := false // the judge has seen a message of this batch; it has no say in calls, topics and services after it
+	unpacked := 0
 	for _, m := range batch {
+		if packed, ok := m.(*lv.Packed); ok {
+			var err error
+			if m, err = s.unpack(packed); err != nil {
+				s.deaf = true
+				s.Close(err)
+				break
+			}
+			if unpacked += frameSize(m); unpacked > maxUnpacked {
+				rest, unpacked = s.handle(rest), frameSize(m)
+			}
+		}
 		legacy := m.Type().Legacy()
 		if trusted && legacy && m.Type().Response() {
 			rest = s.complete(rest, m)
@@ -207,6 +239,7 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 		case v.Met:
 			if hello, ok := m.(*message.HelloResponse); ok {
 				s.run, s.granted = hello.Run, hello.Session
+				s.agree(hello)
 			}
 			s.metOnce.Do(func() { close(s.met) })
 		case v.Reply != nil:
@@ -225,7 +258,7 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 		case v.Leaving: // its last answers follow; what comes now goes elsewhere
 			s.leaveSoon(v.Close)
 		default:
-			s.Close(v.Close)
+			s.Close(untilLater(v.Close, m))
 			s.batch = s.handle(rest)
 			return
 		}
@@ -284,11 +317,12 @@ func (s *session) OnClose(err error) {
 		err = *why
 	}
 	s.requests.CloseAll(&abstract.Error{Code: abstract.Disconnected, Message: "the connection to " + s.name() + " was lost", Err: err})
+	s.serving.lost(s, err)
 	s.onLost(s, err)
 	close(s.gone)
 }
 
-// unserved answers requests to us: a client serves nothing.
+// unserved answers requests to us that nobody serves.
 func (s *session) unserved(m abstract.BaseMessage) {
 	if req, ok := m.(*message.RpcRequest); ok {
 		s.answer(&message.RpcResponse{Header: message.ID(req.ID()), Code: abstract.ServiceNotFound, Message: "a client serves no methods"})
@@ -420,7 +454,7 @@ func (s *session) enqueue(m abstract.BaseMessage, p *requestor.Pending) bool {
 		err = s.judge.CheckSize(len(b))
 	}
 	if err == nil {
-		err = s.Queue(abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Mark: p.Mark(), Free: lv.Recycle})
+		err = s.Queue(abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: s.pack(b), Mark: p.Mark(), Free: lv.Recycle})
 	}
 	if err != nil {
 		s.requests.Fail(p, err)

@@ -56,7 +56,7 @@ func (t *tenure) ask() *message.SessionRequest {
 	defer t.mu.Unlock()
 	req := &message.SessionRequest{ID: t.id, Secret: t.secret}
 	if t.beater != nil {
-		req.Sequence = t.beater.Sequence()
+		req.Sequence = t.beater.Claim()
 	}
 	return req
 }

@@ -67,7 +67,8 @@ func (r *running) stop() {
 }
 
 func (w *world) broker(opts ...server.Option) *running {
-	return w.run(server.NewBroker("broker", append(opts, server.WithTransport(w.net.Server), server.WithLogger(quiet))...))
+	looks := server.WithHealthChecks(server.HealthChecks{Dial: []client.Option{client.WithTransport(w.net.Client)}})
+	return w.run(server.NewBroker("broker", append([]server.Option{looks, server.WithTransport(w.net.Server), server.WithLogger(quiet)}, opts...)...))
 }
 
 func (w *world) dial(opts ...client.Option) *client.Conn {

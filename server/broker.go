@@ -32,12 +32,16 @@ func NewBroker(addr string, opts ...Option) *Broker {
 	if slices.Contains(cfg.roles, RoleRegistry) {
 		b.registry = newRegistryServer(ep, store)
 	}
+	if b.registry != nil {
+		newRelay(ep, b.registry, b.rpc)
+	}
 	if slices.Contains(cfg.roles, RoleTopic) {
 		b.topics = newTopicServer(ep, store)
 	}
 	if slices.Contains(cfg.roles, RoleNode) {
 		newNodeServer(ep, store)
 	}
+	b.administer()
 	return b
 }
 
@@ -75,4 +79,9 @@ func (b *Broker) Serve() error {
 
 // Shutdown lets running calls finish, writes out what is queued, tells modern
 // peers goodbye and closes the connections, within ctx.
-func (b *Broker) Shutdown(ctx context.Context) error { return b.ep.Shutdown(ctx) }
+func (b *Broker) Shutdown(ctx context.Context) error {
+	if b.rpc != nil {
+		b.rpc.retire(ctx)
+	}
+	return b.ep.Shutdown(ctx)
+}

@@ -8,6 +8,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/business/peer"
+	"trefoil/business/protect"
 	"trefoil/business/session"
 	"trefoil/concrete/lv"
 	"trefoil/concrete/message"
@@ -31,6 +32,14 @@ type conn struct {
 	callBytes atomic.Int64 // of their requests
 	dirty     atomic.Bool  // somebody has queued for us and is going to flush
 	parted    atomic.Bool  // we have said goodbye
+	left      atomic.Bool  // the peer has
+
+	reportedAt  time.Time // when the peer's reports were begun to be counted; belongs to the goroutine whose turn it is
+	reports     int
+	looks       *protect.RateLimiter // of the addresses that the peer registers; made by the first, in an errand
+	relaying    relaying             // calls through the broker
+	cancellable cancellables
+	packs       atomic.Uint32 // the abstract.CompressMethod of what is sent
 
 	outHint int     // how large a turn's responses have been; belongs to the goroutine whose turn it is
 	errands errands // what waits for the Store
@@ -41,6 +50,7 @@ type conn struct {
 	bound   bool
 
 	// Who the peer is, where somebody asks; set by its first message.
+	opened  time.Time
 	badge   atomic.Pointer[badge] // nil: nobody has asked yet
 	refused bool                  // the peer was not admitted; belongs to the goroutine whose turn it is
 	paid    uint64                // of the bytes received: counted; the same
@@ -71,6 +81,9 @@ func (t *turn) receive(m abstract.BaseMessage) (delivered, open bool) {
 	if c.refused {
 		return false, false
 	}
+	if packed, ok := m.(*lv.Packed); ok {
+		return false, t.receivePacked(packed)
+	}
 	c.mu.Lock()
 	v := c.judge.Receive(m, t.now)
 	c.mu.Unlock()
@@ -84,8 +97,14 @@ func (t *turn) receive(m abstract.BaseMessage) (delivered, open bool) {
 	if v.Reply != nil {
 		if hello, ok := v.Reply.(*message.HelloResponse); ok {
 			hello.Run = c.ep.run
+			c.agree(m, hello)
 			if v.Session != nil && c.ep.sessions != nil {
-				hello.Session = c.ep.sessions.greet(c, v.Session)
+				grant, err := c.ep.sessions.greet(c, v.Session)
+				if err != nil {
+					c.turnAway(m, v, err)
+					return false, false
+				}
+				hello.Session = grant
 			}
 		}
 		c.reply(v.Reply)
@@ -94,6 +113,7 @@ func (t *turn) receive(m abstract.BaseMessage) (delivered, open bool) {
 	case v.Close == nil:
 		return v.Deliver, true
 	case v.Leaving:
+		c.left.Store(true)
 		if c.bound && !c.parted.Load() { // the answer to our goodbye ends nothing
 			c.ep.sessions.end(c)
 		}
@@ -111,7 +131,9 @@ func (t *turn) handle(m abstract.BaseMessage) {
 		err = t.broke
 	}
 	if err == nil {
-		err = t.conn.permits(m)
+		if err = t.conn.permits(m); err != nil {
+			t.conn.ep.refusals.note(t.conn, err)
+		}
 	}
 	if err != nil {
 		t.conn.refuse(m, err)
@@ -127,7 +149,7 @@ func (t *turn) dispatch(m abstract.BaseMessage) {
 
 // OnClose removes every trace of the connection.
 func (c *conn) OnClose(err error) {
-	c.cancel(&abstract.Error{Code: abstract.Disconnected, Op: "serve", Message: "the caller's connection is gone"})
+	c.cancel(errCallerGone())
 	c.dismiss()
 	t := newTurn(c, nil)
 	t.forget()
@@ -137,6 +159,11 @@ func (c *conn) OnClose(err error) {
 		return
 	}
 	c.ep.logs.conn.Warn("connection closed", "peer", c.name(), "err", err)
+}
+
+// errCallerGone is why the contexts of handlers end whose caller cannot be answered.
+func errCallerGone() error {
+	return &abstract.Error{Code: abstract.Disconnected, Op: "serve", Message: "the caller's connection is gone"}
 }
 
 // tick is called now and then by the endpoint.
@@ -222,7 +249,7 @@ func (c *conn) encode(m abstract.BaseMessage) (abstract.Frame, error) {
 		c.ep.logs.conn.Debug("message not sent", "peer", c.name(), "id", m.ID(), "err", err)
 		return abstract.Frame{}, err
 	}
-	return abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: b, Free: lv.Recycle}, nil
+	return abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: c.pack(b), Free: lv.Recycle}, nil
 }
 
 // shorter is what answers a request when m, which should have, is too large for the
@@ -257,8 +284,11 @@ func (c *conn) shorter(m abstract.BaseMessage, why error) abstract.BaseMessage {
 
 // room is about how long the frame of m will be.
 func room(m abstract.BaseMessage) int {
-	if rsp, ok := m.(*message.RpcResponse); ok {
-		return len(rsp.Result) + len(rsp.ID()) + outSlack
+	switch m := m.(type) {
+	case *message.RpcResponse:
+		return len(m.Result) + len(m.ID()) + outSlack
+	case *message.RpcRequest:
+		return len(m.Method) + len(m.Parameters) + len(m.Instance) + 2*outSlack
 	}
 	return 0
 }
@@ -278,7 +308,11 @@ func (c *conn) refuse(m abstract.BaseMessage, err error) {
 	code, text := abstract.CodeOf(err), publicText(err)
 	switch m := m.(type) {
 	case *message.RpcRequest:
-		c.reply(&message.RpcResponse{Header: message.ID(m.ID()), Code: code, Message: text})
+		rsp := &message.RpcResponse{Header: message.ID(m.ID()), Code: code, Message: text}
+		if e, ok := asError(err); ok {
+			rsp.Details = e.Details
+		}
+		c.reply(rsp)
 	case *message.TopicRequest:
 		c.reply(&message.TopicResponse{Header: message.ID(m.ID()), Code: code, Message: text})
 	case *message.ServiceRequest:
@@ -293,6 +327,8 @@ func (c *conn) refuse(m abstract.BaseMessage, err error) {
 			rsp.Details = e.Details
 		}
 		c.reply(rsp)
+	case *message.RpcResponse:
+		c.ep.relay.spoiled(c, m)
 	default:
 		c.ep.logs.conn.Debug("message ignored", "peer", c.name(), "type", m.Type().String(), "id", m.ID(), "err", err)
 	}

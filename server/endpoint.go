@@ -42,10 +42,12 @@ type endpoint struct {
 	limits   atomic.Pointer[Limits] // those that can change
 	protocol *lv.Protocol
 	dispatch *dispatch.Dispatcher[*turn]
+	commands map[string]struct{} // methods for operators, that need another permission; not changed any more when it listens
 	listener abstract.BaseServer
 	parts    []part
 
 	run      string // tells this server from the one that ran here before
+	instance string // what the RpcServer registers as, if there is one
 	nextConn atomic.Uint64
 	lastID   atomic.Uint64
 	mu       sync.RWMutex
@@ -60,9 +62,16 @@ type endpoint struct {
 	deliverers *workers.Pool  // goroutines on which connections deliver
 	watchdog   watchdog       // looks after handlers that hold up a turn
 
-	instant  bool           // no part has a Store that waits for anything
-	errands  sync.WaitGroup // that are waiting or under way
-	sessions *sessions      // nil where none are given
+	instant  bool                  // no part has a Store that waits for anything
+	errands  sync.WaitGroup        // that are waiting or under way
+	keepers  sync.WaitGroup        // of registrations
+	rounds   []func(now time.Time) // called by watch at each round
+	rates    callRates
+	arrivals arrivals
+	refusals refusals
+	sessions *sessions // nil where none are given
+	relay    *relay    // nil where no calls are passed on
+	accepts  *acceptor
 }
 
 // newEndpoint makes an endpoint without parts; they attach before it listens.
@@ -71,16 +80,22 @@ func newEndpoint(addr string, cfg config) *endpoint {
 	ep := &endpoint{
 		cfg:        cfg,
 		logs:       newLoggers(cfg.logger),
-		protocol:   lv.New(codec, lv.Config{MaxFrame: cfg.maxFrame}),
+		protocol:   lv.New(codec, lv.Config{MaxFrame: cfg.maxFrame, Compression: cfg.compression}),
 		dispatch:   dispatch.New[*turn](),
 		conns:      make(map[uint64]*conn),
+		commands:   make(map[string]struct{}),
 		run:        rand.Text(),
 		deliverers: workers.New(workers.Config{}),
 		instant:    true,
+		accepts:    newAcceptor(),
 	}
 	ep.limits.Store(cfg.limits())
+	ep.rates.init(&cfg.callee)
+	ep.arrivals.init(cfg.callee.acceptRate)
+	ep.rounds = append(ep.rounds, ep.countRefused, ep.tellRefusals)
 	ep.life, ep.stop = context.WithCancel(context.Background())
 	ep.dispatch.Unhandled = (*turn).unserved
+	dispatch.On(ep.dispatch, abstract.Cancel, (*turn).onCancel)
 	ep.dispatch.OnPanic = func(t *turn, m abstract.BaseMessage, v any, stack []byte) {
 		c := t.conn
 		ep.logs.conn.Error("handling a message panicked", "peer", c.name(), "id", m.ID(), "err", v, "stack", string(stack))
@@ -127,7 +142,7 @@ func (ep *endpoint) Serve() error {
 		return err
 	}
 	ep.logs.server.Info("server started", "addr", ep.Addr().String())
-	return ep.listener.Serve()
+	return ep.accepts.serve(ep.listener)
 }
 
 // Shutdown drains the server: new work is refused, what is under way finishes,
@@ -141,12 +156,14 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 	}
 	ep.sayGoodbye(ctx)
 	err := ep.listener.Shutdown(ctx)
+	ep.accepts.wait(ctx)
 	ep.watcher.Wait()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		ep.watchdog.ended.Wait()
 		ep.errands.Wait()
+		ep.keepers.Wait()
 	}()
 	select {
 	case <-done:
@@ -189,22 +206,38 @@ func (ep *endpoint) sayGoodbye(ctx context.Context) {
 
 // open makes the receiver of a new connection.
 func (ep *endpoint) open(bc abstract.BaseConnection) abstract.Receiver {
+	if wait, ok := ep.arrivals.admit(); !ok {
+		return ep.turnBack(bc, wait)
+	}
+	c := ep.newConn(bc)
+	ep.mu.Lock()
+	ep.conns[c.id] = c
+	ep.mu.Unlock()
+	return c
+}
+
+// newConn makes our end of a connection.
+func (ep *endpoint) newConn(bc abstract.BaseConnection) *conn {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	c := &conn{
+	return &conn{
 		BaseConnection: bc,
 		id:             ep.nextConn.Add(1),
 		ep:             ep,
 		ctx:            ctx,
 		cancel:         cancel,
+		opened:         time.Now(),
 		judge: peer.New(peer.Config{
 			Role: peer.Server, Agent: agent, MaxFrame: ep.cfg.maxFrame,
 			Ping: ep.cfg.pingEvery, Misses: ep.cfg.pingMisses,
 		}, time.Now()),
 	}
-	ep.mu.Lock()
-	ep.conns[c.id] = c
-	ep.mu.Unlock()
-	return c
+}
+
+// deliver runs a function on a goroutine that is kept for such work.
+func (ep *endpoint) deliver(fn func()) {
+	if !ep.deliverers.Go(fn) {
+		go fn()
+	}
 }
 
 // attach adds a part to the endpoint, with the Store that it works on.
@@ -260,6 +293,11 @@ func (ep *endpoint) watch() {
 			case <-ep.life.Done():
 				return
 			case now := <-ticker.C:
+				if i == 0 {
+					for _, fn := range ep.rounds {
+						fn(now)
+					}
+				}
 				for _, c := range all[i*len(all)/parts : (i+1)*len(all)/parts] {
 					c.tick(now)
 				}

@@ -137,17 +137,15 @@ func (t *turn) forget() {
 	t.conn.send(errand{})
 }
 
-// sizeOf is about how much memory a message holds besides itself.
+// sizeOf is about how much memory a message holds besides itself. What it says lies
+// in its frame, which may be much larger than what has arrived.
 func sizeOf(m abstract.BaseMessage) int {
-	switch m := m.(type) {
-	case *message.TopicRequest:
-		return len(m.Frame())
-	case *message.NodeRequest:
-		n := len(m.Data)
-		for i := range m.Ops {
-			n += errandCost + len(m.Ops[i].Data)
-		}
-		return n
+	size := 0
+	if f, ok := m.(interface{ Frame() []byte }); ok {
+		size = len(f.Frame())
 	}
-	return 0
+	if m, ok := m.(*message.NodeRequest); ok {
+		size += len(m.Ops) * errandCost
+	}
+	return size
 }

@@ -86,6 +86,19 @@ func (x *index) run(ctx context.Context, txn abstract.Txn) (res abstract.TxnResu
 	return res, told, err
 }
 
+// do is run for nobody's turn: a transaction that does nothing is not run, the time is
+// the store's, and who was told something is flushed at once.
+func (x *index) do(txn abstract.Txn) error {
+	if len(txn.Then) == 0 {
+		return nil
+	}
+	ctx := storeContext(time.Now().Add(storeTimeout))
+	defer ctx.finish()
+	_, told, err := x.run(ctx, txn)
+	flushAll(told)
+	return err
+}
+
 // await waits, with the lock held, until the index has applied a revision.
 func (x *index) await(ctx context.Context, revision int64) error {
 	if x.applied() >= revision {

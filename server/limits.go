@@ -12,6 +12,9 @@ type Limits struct {
 	SubscriberQueue int           // in bytes, for subscriptions made from then on
 	WatcherQueue    int           // in bytes, for watches begun from then on
 	FrameTimeout    time.Duration // for all connections
+	AcceptRate      int           // for connections that come from then on; below 0: no limit
+	CallRate        int           // WithIdentityRateLimit, a second; below 0: no limit
+	CallBurst       int           // of the same, at once; below 0: one second's worth
 }
 
 // over is l where it is not zero, and old where it is.
@@ -21,13 +24,17 @@ func (l Limits) over(old Limits) Limits {
 		SubscriberQueue: cmp.Or(l.SubscriberQueue, old.SubscriberQueue),
 		WatcherQueue:    cmp.Or(l.WatcherQueue, old.WatcherQueue),
 		FrameTimeout:    cmp.Or(l.FrameTimeout, old.FrameTimeout),
+		AcceptRate:      cmp.Or(l.AcceptRate, old.AcceptRate),
+		CallRate:        cmp.Or(l.CallRate, old.CallRate),
+		CallBurst:       cmp.Or(l.CallBurst, old.CallBurst),
 	}
 }
 
 func (c config) limits() *Limits {
 	return &Limits{
 		CallsPerConn: c.callsPerConn, SubscriberQueue: c.subscriberCap,
-		WatcherQueue: c.watcherCap, FrameTimeout: c.frameTimeout,
+		WatcherQueue: c.watcherCap, FrameTimeout: c.frameTimeout, AcceptRate: c.callee.acceptRate,
+		CallRate: int(c.callee.identityRate.PerSecond), CallBurst: int(c.callee.identityRate.Burst),
 	}
 }
 
@@ -37,8 +44,19 @@ func (ep *endpoint) setLimits(l Limits) {
 		old := ep.limits.Load()
 		next := l.over(*old)
 		if ep.limits.CompareAndSwap(old, &next) {
+			ep.setRates(l, next)
 			return
 		}
+	}
+}
+
+// setRates changes the rates that l names to those of next.
+func (ep *endpoint) setRates(l, next Limits) {
+	if l.AcceptRate != 0 {
+		ep.arrivals.set(next.AcceptRate)
+	}
+	if l.CallRate != 0 || l.CallBurst != 0 {
+		ep.rates.set(rateOf(float64(next.CallRate), max(0, next.CallBurst)))
 	}
 }
 

@@ -21,6 +21,7 @@ type NodeServer struct {
 	index   index // its lock guards what follows
 	nodes   *node.NodeManager
 	watches map[watchKey]*watch
+	making  map[string]int // nodes that are being made, by their makers; for quotas
 }
 
 var _ abstract.BaseServer = (*NodeServer)(nil)
@@ -33,7 +34,7 @@ func NewNodeServer(addr string, opts ...Option) *NodeServer {
 }
 
 func newNodeServer(ep *endpoint, store abstract.Store) *NodeServer {
-	s := &NodeServer{ep: ep, watches: make(map[watchKey]*watch)}
+	s := &NodeServer{ep: ep, watches: make(map[watchKey]*watch), making: make(map[string]int)}
 	s.nodes = node.NewNodeManager(node.Config{Epoch: store.Epoch(), MaxNodes: ep.cfg.maxNodes, MaxData: ep.cfg.maxNodeBytes})
 	s.index.init(store, s.nodes.Applied)
 	ep.cfg.pingEvery = min(ep.cfg.pingEvery, ep.cfg.sessionInterval) // pongs are what an idle session lives by where datagrams do not pass
@@ -92,21 +93,23 @@ const breath = 4 * time.Millisecond
 
 // removeOf removes everything that belongs to sessions that have ended.
 func (s *NodeServer) removeOf(sessions []string) error {
-	for first := true; ; first = false {
-		if !first && !s.sessions.pause(breath) {
-			return context.Canceled
-		}
+	plan := func() (abstract.Txn, bool) {
 		s.index.Lock()
-		txn, ok := s.nodes.PlanExpire(sessions...)
-		s.index.Unlock()
+		defer s.index.Unlock()
+		return s.nodes.PlanExpire(sessions...)
+	}
+	for first := true; ; first = false {
+		txn, ok := plan()
+		if ok && !first { // only then: while we wait, no other session's nodes go
+			if !s.sessions.pause(breath) {
+				return context.Canceled
+			}
+			txn, ok = plan()
+		}
 		if !ok {
 			return nil
 		}
-		ctx := storeContext(time.Now().Add(storeTimeout))
-		_, told, err := s.index.run(ctx, txn)
-		ctx.finish()
-		flushAll(told)
-		if err != nil {
+		if err := s.index.do(txn); err != nil {
 			return err
 		}
 	}
@@ -228,14 +231,9 @@ func (s *NodeServer) attempt(t *turn, m *message.NodeRequest) (*message.NodeResp
 		owner = t.conn.session.String()
 	}
 	caughtUp := s.index.store.Instant()
+	by := s.maker(t.conn)
 	for {
-		s.index.Lock()
-		plan, err := s.nodes.Plan(time.Now().UnixMilli(), owner, m)
-		var rsp *message.NodeResponse
-		if err == nil && plan.Done() {
-			rsp = s.nodes.Response(plan, 0)
-		}
-		s.index.Unlock()
+		plan, rsp, err := s.plan(by, owner, m)
 		switch {
 		case err != nil && !caughtUp: // the index may be behind what others have done
 			if _, err := s.index.store.Sync(ctx); err != nil {
@@ -246,15 +244,7 @@ func (s *NodeServer) attempt(t *turn, m *message.NodeRequest) (*message.NodeResp
 		case err != nil || rsp != nil:
 			return rsp, err
 		}
-		if plan.Session {
-			if err := s.sessions.hold(t.conn, &plan.Txn); err != nil {
-				return nil, err
-			}
-		}
-		res, told, err := s.index.run(ctx, plan.Txn)
-		for _, c := range told {
-			t.touch(c)
-		}
+		res, err := s.execute(ctx, t, by, plan)
 		switch {
 		case err != nil:
 			return nil, err
@@ -264,6 +254,36 @@ func (s *NodeServer) attempt(t *turn, m *message.NodeRequest) (*message.NodeResp
 			return s.done(plan, res.Revision), nil
 		}
 	}
+}
+
+// plan plans a request. There is a response when there is nothing to run.
+func (s *NodeServer) plan(by node.Maker, owner string, m *message.NodeRequest) (*node.Plan, *message.NodeResponse, error) {
+	s.index.Lock()
+	defer s.index.Unlock()
+	plan, err := s.nodes.PlanBy(by, time.Now().UnixMilli(), owner, m)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case plan.Done():
+		return plan, s.nodes.Response(plan, 0), nil
+	}
+	s.reserve(by, plan.Made)
+	return plan, nil, nil
+}
+
+// execute runs the transaction of a plan.
+func (s *NodeServer) execute(ctx context.Context, t *turn, by node.Maker, plan *node.Plan) (abstract.TxnResult, error) {
+	defer s.settle(by, plan.Made)
+	if plan.Session {
+		if err := s.sessions.hold(t.conn, &plan.Txn); err != nil {
+			return abstract.TxnResult{}, err
+		}
+	}
+	res, told, err := s.index.run(ctx, plan.Txn)
+	for _, c := range told {
+		t.touch(c)
+	}
+	return res, err
 }
 
 // done is the answer to a write that is in the index.

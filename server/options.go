@@ -67,6 +67,12 @@ type config struct {
 	guard            *access.Guard
 	advertise        *abstract.Host
 	traits           abstract.Traits
+	health           HealthChecks
+	dialBack         time.Duration
+	losses           LossProtection
+	relay            relayConfig
+	callee           calleeConfig
+	compression      abstract.Compression
 }
 
 func defaults() config {
@@ -89,6 +95,8 @@ func defaults() config {
 		watcherCap:    4 << 20,
 		maxNodes:      1 << 20,
 		maxNodeBytes:  1 << 30,
+
+		callee: calleeConfig{acceptRate: 2000},
 
 		sessionInterval: 2 * time.Second,
 		sessionMisses:   5,
@@ -260,7 +268,8 @@ func WithRestartGrace(d time.Duration) Option { return func(c *config) { c.resta
 func WithRegistry(r abstract.Registrar) Option { return func(c *config) { c.registry = r } }
 
 // WithAdvertise sets the address that an RpcServer registers, for when callers
-// cannot reach the one it listens on.
+// cannot reach the one it listens on. Without an IP in it, it is registered at the
+// address from which the registry sees it.
 func WithAdvertise(h abstract.Host) Option { return func(c *config) { c.advertise = &h } }
 
 // WithTraits sets what an RpcServer says of itself when it registers, for callers to

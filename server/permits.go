@@ -53,7 +53,13 @@ func (c *conn) dismiss() {
 
 // expelled is why a peer may not stay; nil: it may.
 func (c *conn) expelled() error {
-	if b := c.badge.Load(); b != nil && !c.ep.cfg.guard.Valid(b.who, time.Now()) {
+	b := c.badge.Load()
+	switch {
+	case c.ep.cfg.guard == nil:
+		return nil
+	case b == nil:
+		return c.overdue(time.Now())
+	case !c.ep.cfg.guard.Valid(b.who, time.Now()):
 		return abstract.Errorf(abstract.Denied, "what identity %s was proved by is not valid any more; connect with another token", b.who.Name())
 	}
 	return nil
@@ -80,12 +86,9 @@ func (c *conn) permits(m abstract.BaseMessage) error {
 	}
 	switch m := m.(type) {
 	case *message.RpcRequest:
-		return c.may(access.Call, m.Method)
+		return c.mayCall(m.Method)
 	case *message.ServiceRequest:
-		if m.Op == abstract.ServiceDiscover {
-			return c.may(access.Discover, m.Method)
-		}
-		return c.may(access.Provide, m.Method)
+		return c.permitsService(m)
 	case *message.TopicRequest:
 		return c.permitsTopic(m)
 	case *message.NodeRequest:
@@ -96,6 +99,20 @@ func (c *conn) permits(m abstract.BaseMessage) error {
 
 func (c *conn) may(v access.Verb, name string) error {
 	return c.ep.cfg.guard.Check(c.identity(), v, name)
+}
+
+// permitsService is asked about every method of a batch: it is done all or not at all.
+// Who reports a provider has learnt of it by discovering, and needs no more than that.
+func (c *conn) permitsService(m *message.ServiceRequest) error {
+	verb := access.Provide
+	if m.Op == abstract.ServiceDiscover || m.Op == abstract.ServiceReport {
+		verb = access.Discover
+	}
+	err := c.may(verb, m.Method)
+	for i := 0; err == nil && i < len(m.Methods); i++ {
+		err = c.may(verb, m.Methods[i])
+	}
+	return err
 }
 
 func (c *conn) permitsTopic(m *message.TopicRequest) error {
@@ -126,7 +143,7 @@ func (c *conn) permitsAction(a *message.NodeAction) error {
 		return nil
 	case abstract.NodeWatch:
 		if a.Scope != abstract.ScopeNode {
-			return guard.CheckBelow(who, access.NodeRead, a.Path)
+			return c.mayReadBelow(a.Path, a.Scope)
 		}
 	case abstract.NodeDelete:
 		if a.Recursive {
@@ -141,7 +158,7 @@ func (c *conn) permitsAction(a *message.NodeAction) error {
 		}
 		return guard.Check(who, access.NodeWrite, a.Path)
 	}
-	return guard.Check(who, access.NodeRead, a.Path)
+	return c.mayRead(a.Path)
 }
 
 // parentOf is a path without its last segment; "/" when there is none.
@@ -156,12 +173,10 @@ func parentOf(path string) string {
 
 // sees returns which paths the peer may read; nil: all.
 func (c *conn) sees() func(path string) bool {
-	guard := c.ep.cfg.guard
-	if guard == nil {
+	if c.ep.cfg.guard == nil {
 		return nil
 	}
-	who := c.identity()
-	return func(path string) bool { return guard.Visible(who, access.NodeRead, path) }
+	return c.seesNode
 }
 
 // Reauthorize closes every connection, with a goodbye to peers that know it: they
@@ -175,14 +190,21 @@ func (b *Broker) Reauthorize() {
 
 // admission admits a peer by its first message, if that is the message.
 func (c *conn) admission(m abstract.BaseMessage, v peer.Verdict) error {
-	if c.ep.cfg.guard == nil || c.badge.Load() != nil {
-		return nil
+	hello, greets := m.(*message.Hello)
+	greets = greets && v.Close == nil
+	if c.ep.cfg.guard != nil && c.badge.Load() == nil {
+		token := ""
+		if greets {
+			token = hello.Token
+		}
+		if greets || v.Deliver {
+			if err := c.admit(token); err != nil {
+				return err
+			}
+		}
 	}
-	if hello, ok := m.(*message.Hello); ok && v.Close == nil {
-		return c.admit(hello.Token)
-	}
-	if v.Deliver {
-		return c.admit("")
+	if greets {
+		return c.ep.meant(hello.Instance) // who may not know who is here is not told
 	}
 	return nil
 }

@@ -32,19 +32,7 @@ const policy = `{
 
 // guarded is a guard by policy, and a token for each identity.
 func guarded(t *testing.T, identities ...string) (*access.Guard, map[string]string) {
-	p, err := access.ParsePolicy([]byte(policy))
-	require.NoError(t, err)
-	tokens := map[string]string{}
-	var entries []access.Entry
-	for _, name := range identities {
-		token, entry, err := access.NewToken(name, "", time.Time{})
-		require.NoError(t, err)
-		tokens[name] = token.Reveal()
-		entries = append(entries, entry)
-	}
-	file, err := access.NewTokens(entries...)
-	require.NoError(t, err)
-	return access.NewGuard(p, file), tokens
+	return guardBy(t, policy, identities...)
 }
 
 // verbs does everything that there is, with the name or path that it is given, and

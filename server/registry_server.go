@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net"
+	"slices"
 	"time"
 
 	"trefoil/abstract"
@@ -21,6 +22,13 @@ type RegistryServer struct {
 	index index // its lock guards what follows
 	pd    *registry.PDManager
 	later map[*time.Timer]struct{} // what is going to be done; nil after close
+	spans spans                    // registrations that end when nobody renews them
+
+	health   health
+	dialBack *dialBack         // nil: nobody looks before a provider is announced
+	losses   *registry.Losses  // the lock guards it and what follows
+	held     []registry.ConnID // connections that are gone, and whose providers are kept
+	holding  *time.Timer       // ends that
 }
 
 var _ abstract.BaseServer = (*RegistryServer)(nil)
@@ -42,6 +50,10 @@ func storeOf(cfg config) abstract.Store {
 
 func newRegistryServer(ep *endpoint, store abstract.Store) *RegistryServer {
 	s := &RegistryServer{ep: ep, later: make(map[*time.Timer]struct{})}
+	s.spans.init(s)
+	s.health.init(s, ep.cfg.health)
+	s.dialBack = newDialBack(ep.cfg.dialBack)
+	s.losses = registry.NewLosses(registry.LossConfig{Share: ep.cfg.losses.Share, Hold: ep.cfg.losses.Hold})
 	// Connections of two runs of a broker on one store must not be taken for each other.
 	s.pd = registry.NewPDManager(registry.Config{Broker: rand.Text()})
 	s.index.init(store, s.pd.Applied)
@@ -70,7 +82,12 @@ func (s *RegistryServer) close() {
 		timer.Stop()
 	}
 	s.later = nil
+	if s.holding != nil {
+		s.holding.Stop()
+	}
 	s.index.Unlock()
+	s.health.close()
+	s.spans.close()
 	s.index.close()
 }
 
@@ -100,6 +117,9 @@ func (s *RegistryServer) start() error {
 	if grace := s.ep.cfg.restartGrace; grace > 0 {
 		s.after(grace, s.sweep)
 	}
+	if s.health.cfg.Interval > 0 {
+		s.health.start()
+	}
 	return load(s.index.store, registry.Prefix, func(kvs []abstract.KV, rev int64) bool {
 		s.index.Lock()
 		defer s.index.Unlock()
@@ -113,17 +133,17 @@ func (s *RegistryServer) sweep() {
 	s.index.Lock()
 	txns := s.pd.PlanAbandoned()
 	s.index.Unlock()
-	if s.remove(txns) {
+	if s.removeAll(txns) {
 		return
 	}
 	s.after(storeTimeout, s.sweep)
 }
 
-// remove runs transactions that remove providers, for nobody's connection, and
+// removeAll runs transactions that remove providers, for nobody's connection, and
 // returns whether all of them succeeded.
-func (s *RegistryServer) remove(txns []abstract.Txn) bool {
+func (s *RegistryServer) removeAll(txns []abstract.Txn) bool {
 	for _, txn := range txns {
-		if err := s.run(nil, txn); err != nil {
+		if err := s.index.do(txn); err != nil {
 			s.ep.logs.registry.Error("providers that are gone not removed yet", "err", err)
 			return false
 		}
@@ -131,54 +151,122 @@ func (s *RegistryServer) remove(txns []abstract.Txn) bool {
 	return true
 }
 
-// onServiceRequest serves register, discover and unregister.
+// onServiceRequest serves everything that is asked of a registry.
 func (s *RegistryServer) onServiceRequest(t *turn, m *message.ServiceRequest) {
 	writes := m.Op != abstract.ServiceDiscover
-	if t.later(m, writes && !s.index.store.Instant()) {
+	looks := s.dialBack != nil && m.Op == abstract.ServiceRegister
+	if t.later(m, looks || writes && !s.index.store.Instant()) {
 		return
 	}
+	c := t.conn
 	switch {
 	case m.Op == abstract.ServiceRegister:
-		s.write(t, m, s.planRegister)
+		s.register(t, m)
 	case m.Op == abstract.ServiceDiscover:
-		s.discover(t.conn, m)
-	case m.Op == abstract.ServiceUnregister && t.conn.modern():
-		s.write(t, m, s.planUnregister)
+		s.discover(c, m)
+	case m.Op == abstract.ServiceUnregister && c.modern():
+		s.unregister(t, m)
+	case m.Op == abstract.ServiceHeartbeat && c.modern():
+		s.heartbeat(c, m)
+	case m.Op == abstract.ServiceReport && c.modern():
+		s.report(c, m)
 	default:
-		t.conn.refuse(m, abstract.Errorf(abstract.InvalidOp, "a registry takes register and discover, and unregister from peers that said HELLO"))
+		c.refuse(m, abstract.Errorf(abstract.InvalidOp, "a registry takes register and discover, and from peers that said HELLO unregister, heartbeat and report"))
 	}
 }
 
-func (s *RegistryServer) planRegister(c *conn, m *message.ServiceRequest) (abstract.Txn, error) {
-	return s.pd.PlanRegister(registry.ConnID(c.id), m.Method, providerHost(c, m))
-}
-
-func (s *RegistryServer) planUnregister(c *conn, m *message.ServiceRequest) (abstract.Txn, error) {
-	return s.pd.PlanUnregister(registry.ConnID(c.id), m.Method, providerHost(c, m))
-}
-
-func providerHost(c *conn, m *message.ServiceRequest) message.ProviderHost {
-	return message.ProviderHost{Host: *m.Host, Instance: m.Instance, Hello: c.modern(), Traits: m.Traits}
-}
-
-// write plans a transaction, runs it, and answers when the index has it: so the
+// register makes the sender a provider, and answers when the index has it: so the
 // notices it causes are queued before the answer.
-func (s *RegistryServer) write(t *turn, m *message.ServiceRequest, plan func(*conn, *message.ServiceRequest) (abstract.Txn, error)) {
-	s.index.Lock()
-	txn, err := plan(t.conn, m)
-	s.index.Unlock()
+func (s *RegistryServer) register(t *turn, m *message.ServiceRequest) {
+	c := t.conn
+	p, observed, err := providerHost(c, m)
 	if err == nil {
-		err = s.run(t, txn)
+		err = s.found(c, p)
+	}
+	if err == nil {
+		s.spans.settle(c, p, methodsOf(m))
+		s.index.Lock()
+		txn, problem := s.pd.PlanRegister(registry.ConnID(c.id), p, methodsOf(m)...)
+		s.index.Unlock()
+		if err = problem; err == nil {
+			err = s.run(t, txn)
+		}
+		if err == nil && len(txn.Then) > 0 {
+			s.health.back(p.Host)
+		}
 	}
 	if err != nil {
-		t.conn.refuse(m, err)
+		c.refuse(m, err)
 		return
 	}
-	t.conn.reply(&message.ServiceResponse{Header: message.ID(m.ID()), Op: m.Op})
+	s.spans.renew(c, p, milliseconds(m.TTLMs), methodsOf(m), time.Now())
+	s.done(c, m, observed)
+}
+
+// done answers a request that has succeeded.
+func (s *RegistryServer) done(c *conn, m *message.ServiceRequest, registered *abstract.Host) {
+	c.reply(&message.ServiceResponse{Header: message.ID(m.ID()), Op: m.Op, Registered: registered})
+}
+
+func (s *RegistryServer) unregister(t *turn, m *message.ServiceRequest) {
+	c := t.conn
+	p, _, err := providerHost(c, m)
+	if err == nil {
+		err = s.remove(t, c, p, registry.Unregistered, methodsOf(m)...)
+	}
+	if err != nil {
+		c.refuse(m, err)
+		return
+	}
+	s.spans.forget(c, p, methodsOf(m))
+	s.done(c, m, nil)
+}
+
+// remove takes registrations of a connection out; t is nil off a turn.
+func (s *RegistryServer) remove(t *turn, c *conn, p message.ProviderHost, why registry.Reason, methods ...string) error {
+	s.index.Lock()
+	txn, err := s.pd.PlanUnregister(registry.ConnID(c.id), why, p, methods...)
+	s.index.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case t == nil:
+		return s.index.do(txn)
+	}
+	return s.run(t, txn)
+}
+
+// methodsOf are the methods that a request is about.
+func methodsOf(m *message.ServiceRequest) []string {
+	if len(m.Methods) == 0 {
+		return []string{m.Method}
+	}
+	list := append([]string{m.Method}, m.Methods...)
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// providerHost is whom a request is about. When it leaves the address to us, it is
+// the one that the connection comes from, which observed says.
+func providerHost(c *conn, m *message.ServiceRequest) (p message.ProviderHost, observed *abstract.Host, err error) {
+	p = message.ProviderHost{Host: *m.Host, Instance: m.Instance, Hello: c.modern(), Traits: m.Traits}
+	if p.State != abstract.Retiring {
+		p.State = abstract.Up // what else there is, is for the registry to say
+	}
+	p.Relay = p.Relay && c.modern() // it takes no calls from us
+	if p.Host.IP != "" || !c.modern() {
+		return p, nil, nil
+	}
+	host, _, err := net.SplitHostPort(c.name())
+	if err != nil || net.ParseIP(host) == nil {
+		return p, nil, abstract.Errorf(abstract.InvalidParams, "the provider leaves its address to the broker, and this connection comes from none (%s); register the address that callers shall use", c.name())
+	}
+	p.Host.IP = host
+	return p, &p.Host, nil
 }
 
 // run runs a transaction, if it does anything, and returns when the index has it.
-// Who was told is flushed at the end of t, or at once when there is none.
+// Who was told is flushed at the end of t.
 func (s *RegistryServer) run(t *turn, txn abstract.Txn) error {
 	if len(txn.Then) == 0 {
 		return nil
@@ -186,10 +274,6 @@ func (s *RegistryServer) run(t *turn, txn abstract.Txn) error {
 	ctx := storeContext(time.Now().Add(storeTimeout))
 	defer ctx.finish()
 	_, told, err := s.index.run(ctx, txn)
-	if t == nil {
-		flushAll(told)
-		return err
-	}
 	for _, c := range told {
 		t.touch(c)
 	}
@@ -201,12 +285,36 @@ func (s *RegistryServer) run(t *turn, txn abstract.Txn) error {
 func (s *RegistryServer) discover(c *conn, m *message.ServiceRequest) {
 	s.index.Lock()
 	defer s.index.Unlock()
-	hosts, err := s.pd.Discover(registry.ConnID(c.id), m.Method)
-	if err != nil {
+	hosts, revision, err := s.pd.Discover(registry.ConnID(c.id), m.Method)
+	rsp := &message.ServiceResponse{Header: message.ID(m.ID()), Op: m.Op, Method: m.Method, Hosts: hosts}
+	switch {
+	case !c.modern():
+		if err == nil {
+			if rsp.Hosts, err = forLegacy(m.Method, hosts); err == nil {
+				c.reply(rsp)
+				return
+			}
+		}
 		c.refuse(m, err)
 		return
+	case err != nil && abstract.CodeOf(err) != abstract.ServiceNotFound:
+		c.refuse(m, err)
+		return
+	case m.Revision > 0 && m.Revision == revision:
+		rsp.Hosts, rsp.Unchanged = nil, true
+	case err != nil:
+		rsp.Code, rsp.Message = abstract.ServiceNotFound, publicText(err)
 	}
-	c.reply(&message.ServiceResponse{Header: message.ID(m.ID()), Op: m.Op, Method: m.Method, Hosts: hosts})
+	rsp.Revision = revision
+	c.reply(rsp)
+}
+
+// forLegacy returns the hosts that a legacy peer sees.
+func forLegacy(method string, hosts []message.ProviderHost) ([]message.ProviderHost, error) {
+	if hosts = registry.ForLegacy(hosts); len(hosts) == 0 {
+		return nil, abstract.Errorf(abstract.ServiceNotFound, "nobody provides method %q now; its providers are announced when they do again", method)
+	}
+	return hosts, nil
 }
 
 // apply takes a change of the store into the index and queues what it says to
@@ -214,23 +322,45 @@ func (s *RegistryServer) discover(c *conn, m *message.ServiceRequest) {
 func (s *RegistryServer) apply(change abstract.Change) {
 	s.index.Lock()
 	defer s.index.Unlock()
-	for _, n := range s.pd.Apply(change) {
-		c := s.ep.conn(uint64(n.Conn))
-		if c == nil {
-			continue
-		}
-		op := abstract.ServiceOffline
-		if n.Online {
-			op = abstract.ServiceOnline
-		}
-		host := n.Host
-		c.reply(&message.ServiceRequest{Header: message.ID(s.ep.newID()), Op: op, Method: n.Method, Host: &host, Instance: n.Instance, Hello: n.Hello, Traits: n.Traits})
-		s.index.tell(c)
-	}
+	s.notify(s.pd.Apply(change))
 	s.index.advanced()
 	if !s.index.store.Instant() {
 		s.strays(change)
 	}
+}
+
+// notify queues notices, with the lock held. Who has queued something is flushed by
+// index.
+func (s *RegistryServer) notify(notices []registry.Notice) {
+	for i := range notices {
+		n := &notices[i]
+		c := s.ep.conn(uint64(n.Conn))
+		if c == nil {
+			continue
+		}
+		online, tell := n.Online, n.Modern()
+		if !c.modern() {
+			online, tell = n.Legacy()
+		}
+		if tell {
+			c.reply(s.notice(n.News, online))
+			s.index.tell(c)
+		}
+	}
+}
+
+func (s *RegistryServer) notice(n *registry.News, online bool) *message.ServiceRequest {
+	host := n.Host
+	m := &message.ServiceRequest{
+		Header: message.ID(s.ep.newID()), Op: abstract.ServiceOffline, Method: n.Method, Host: &host,
+		Instance: n.Instance, Hello: n.Hello, Revision: n.Revision, Traits: n.Traits,
+	}
+	if online {
+		m.Op = abstract.ServiceOnline
+	} else {
+		m.Reason = n.Reason.String()
+	}
+	return m
 }
 
 // strays removes, with the lock held, what connections that are gone have registered:
@@ -245,20 +375,34 @@ func (s *RegistryServer) strays(change abstract.Change) {
 
 func (s *RegistryServer) removeStrays(id registry.ConnID) {
 	s.index.Lock()
-	txns := s.pd.PlanDisconnect(id)
+	txns := s.pd.PlanDisconnect(id, registry.Disconnected)
 	s.index.Unlock()
 	s.removeLater(txns)
 }
 
 // lost takes a connection's providers out of the store and forgets it as a discoverer.
 func (s *RegistryServer) lost(t *turn) {
+	s.spans.lost(t.conn)
+	why := registry.Disconnected
+	if t.conn.left.Load() {
+		why = registry.Left
+	}
 	s.index.Lock()
 	s.pd.Forget(registry.ConnID(t.conn.id))
 	if s.ep.draining() { // it is our doing: nobody is to be told that a provider has gone
 		s.index.Unlock()
 		return
 	}
-	txns := s.pd.PlanDisconnect(registry.ConnID(t.conn.id))
+	if why == registry.Disconnected && !t.conn.parted.Load() && s.keep(t.conn, time.Now()) {
+		told := s.index.told
+		s.index.told = nil
+		s.index.Unlock()
+		for _, c := range told {
+			t.touch(c)
+		}
+		return
+	}
+	txns := s.pd.PlanDisconnect(registry.ConnID(t.conn.id), why)
 	s.index.Unlock()
 	for i, txn := range txns {
 		if err := s.run(t, txn); err != nil {
@@ -269,10 +413,10 @@ func (s *RegistryServer) lost(t *turn) {
 	}
 }
 
-// removeLater is remove until it succeeds. Nobody registers again what these remove:
+// removeLater is removeAll until it succeeds. Nobody registers again what these remove:
 // their keys name a connection that is gone.
 func (s *RegistryServer) removeLater(txns []abstract.Txn) {
-	if !s.remove(txns) {
+	if !s.removeAll(txns) {
 		s.after(storeTimeout, func() { s.removeLater(txns) })
 	}
 }

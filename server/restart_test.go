@@ -25,7 +25,7 @@ func abandoned(t *testing.T, method string, ports ...int) abstract.Store {
 	store := memstore.New()
 	old := registry.NewPDManager(registry.Config{Broker: "old"})
 	for i, port := range ports {
-		txn, err := old.PlanRegister(registry.ConnID(i), method, message.ProviderHost{Host: abstract.Host{IP: "h", Port: port}, Hello: true})
+		txn, err := old.PlanRegister(registry.ConnID(i), message.ProviderHost{Host: abstract.Host{IP: "h", Port: port}, Hello: true}, method)
 		require.NoError(t, err)
 		res, err := store.Txn(t.Context(), txn)
 		require.NoError(t, err)

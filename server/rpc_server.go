@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"net"
@@ -21,17 +22,23 @@ type RpcServer struct {
 	ep      *endpoint
 	router  *router.RpcRouter
 	workers *workers.Pool
+	gate    *gate // nil when no option asks for limits
 
 	instance string        // tells our registrations from those of an earlier process at the same address
 	active   atomic.Int64  // calls running or waiting
-	idle     chan struct{} // receives an element when a draining server's last call ends
+	phase    atomic.Uint32 // see drain.go
+	arrived  atomic.Int64  // calls that have come while the server retires
+	idle     chan struct{} // receives an element when the last call of a refusing server ends
 	stopped  sync.Once
 
-	registering sync.Mutex // held while the registry is told something
+	registering chan struct{} // holds an element while the registry is told something
 
-	mu         sync.Mutex
-	registered []abstract.Provider // what stands in the registry now
-	serving    bool
+	mu          sync.Mutex
+	stopRelayed func()              // ends the calls through the registry; nil: there are none
+	registered  []abstract.Provider // what stands in the registry now
+	serving     bool
+	state       abstract.ProviderState // what is registered as
+	paused      bool                   // nothing is registered, for want of health
 }
 
 var _ abstract.BaseServer = (*RpcServer)(nil)
@@ -72,12 +79,16 @@ func NewRpcServer(addr string, opts ...Option) *RpcServer {
 
 func newRpcServer(ep *endpoint) *RpcServer {
 	s := &RpcServer{
-		ep:       ep,
-		router:   router.New(router.Config{Logger: ep.logs.rpc}),
-		instance: rand.Text(),
-		idle:     make(chan struct{}, 1),
-		workers:  workers.New(workers.Config{Max: ep.cfg.handlers, Queue: ep.cfg.handlerQueue}),
+		ep:          ep,
+		router:      router.New(router.Config{Logger: ep.logs.rpc}),
+		instance:    cmp.Or(ep.cfg.callee.instance, rand.Text()),
+		state:       ep.cfg.traits.State,
+		idle:        make(chan struct{}, 1),
+		registering: make(chan struct{}, 1),
+		workers:     workers.New(workers.Config{Max: ep.cfg.handlers, Queue: ep.cfg.handlerQueue}),
 	}
+	ep.instance = s.instance
+	s.gate = newGate(s)
 	dispatch.On(ep.dispatch, abstract.ReqRPC, s.onRpcRequest)
 	ep.parts = append(ep.parts, s)
 	return s
@@ -155,15 +166,19 @@ func (s *RpcServer) announce(ctx context.Context, methods ...string) error {
 	if registry == nil {
 		return nil
 	}
-	s.registering.Lock() // Shutdown must not unregister what is just being registered
-	defer s.registering.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ep.life, cancel)()
+	done, err := s.register(ctx) // Shutdown must not unregister what is just being registered
+	if err != nil {
+		return err
+	}
+	defer done()
 	fresh, err := s.unregistered(methods)
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
+	s.ep.accepts.begin(s.ep.listener) // the registry may look whether we are there
 	return registry.Register(ctx, fresh...)
 }
 
@@ -172,7 +187,7 @@ func (s *RpcServer) announce(ctx context.Context, methods ...string) error {
 func (s *RpcServer) unregistered(methods []string) ([]abstract.Provider, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.serving || s.ep.draining() {
+	if !s.serving || s.paused || s.ep.draining() {
 		return nil, nil
 	}
 	host, err := s.advertised()
@@ -181,7 +196,9 @@ func (s *RpcServer) unregistered(methods []string) ([]abstract.Provider, error) 
 	}
 	var fresh []abstract.Provider
 	for _, m := range methods {
-		p := abstract.Provider{Method: m, Host: host, Instance: s.instance, Hello: true, Traits: s.ep.cfg.traits}
+		p := abstract.Provider{Method: m, Host: host, Instance: s.instance, Hello: true, TTL: s.ep.cfg.callee.ttl, Traits: s.ep.cfg.traits}
+		p.State = s.state
+		p.Relay = s.stopRelayed != nil
 		if !slices.Contains(s.registered, p) {
 			fresh = append(fresh, p)
 		}
@@ -201,60 +218,44 @@ func (s *RpcServer) advertised() (abstract.Host, error) {
 		return host, abstract.Errorf(abstract.InvalidParams, "%q cannot be registered as it is; give the address that callers shall use with WithAdvertise", addr)
 	}
 	if ip := net.ParseIP(host.IP); ip != nil && ip.IsUnspecified() {
-		return host, abstract.Errorf(abstract.InvalidParams, "listening on %s says nothing about where callers reach it; listen on one address or name it with WithAdvertise", addr)
+		return host, abstract.Errorf(abstract.InvalidParams, "listening on %s says nothing about where callers reach it; listen on one address or name it with WithAdvertise; without an IP there, the broker takes the address that it sees", addr)
 	}
 	return host, nil
 }
 
-// Shutdown unregisters the methods, answers new calls with Draining, waits for
-// the running ones, and closes the connections; ctx bounds all of it.
-func (s *RpcServer) Shutdown(ctx context.Context) error { return s.ep.Shutdown(ctx) }
-
-func (s *RpcServer) drain(ctx context.Context) {
-	s.registering.Lock()
-	defer s.registering.Unlock()
-	s.mu.Lock()
-	gone := s.registered
-	s.registered, s.serving = nil, false
-	s.mu.Unlock()
-	if len(gone) > 0 {
-		if err := s.ep.cfg.registry.Unregister(ctx, gone...); err != nil {
-			s.ep.logs.rpc.Warn("methods not unregistered", "err", err)
-		}
-	}
-	for s.active.Load() > 0 {
-		select {
-		case <-s.idle: // look again
-		case <-ctx.Done():
-			s.ep.logs.rpc.Warn("calls still running at the end of the shutdown's time")
-			return
-		}
-	}
+// Shutdown takes leave of callers as Drain does, for a while at most (WithDrain); then
+// it unregisters the methods, answers new calls with Draining, waits for the running
+// ones, and closes the connections; ctx bounds all of it.
+func (s *RpcServer) Shutdown(ctx context.Context) error {
+	s.retire(ctx)
+	return s.ep.Shutdown(ctx)
 }
 
-// enter counts a call in, or refuses it when the server drains.
-func (s *RpcServer) enter() bool {
-	s.active.Add(1) // before the look, so that drain cannot miss it
-	if s.ep.draining() {
-		s.exit()
-		return false
+// start takes calls that come through the registry, where it brings any, and begins
+// to look after the registrations.
+func (s *RpcServer) start() error {
+	s.keep()
+	if source, ok := s.ep.cfg.registry.(abstract.CallSource); ok && !s.ep.cfg.relay.unserved {
+		stop := source.ServeCalls(s.instance, s)
+		s.mu.Lock()
+		s.stopRelayed = stop
+		s.mu.Unlock()
 	}
-	return true
+	return nil
 }
 
-// exit counts a call out.
-func (s *RpcServer) exit() {
-	if s.active.Add(-1) == 0 && s.ep.draining() {
-		select {
-		case s.idle <- struct{}{}:
-		default:
-		}
-	}
-}
-
-func (s *RpcServer) start() error { return nil }
-func (s *RpcServer) lost(*turn)   {}
+func (s *RpcServer) lost(*turn) {}
 
 // close ends the workers. A handler that ignores the end of its context must not
 // hold up the shutdown, so nobody waits for it.
-func (s *RpcServer) close() { s.stopped.Do(func() { go s.workers.Close() }) }
+func (s *RpcServer) close() {
+	s.stopped.Do(func() {
+		s.mu.Lock()
+		stop := s.stopRelayed
+		s.mu.Unlock()
+		if stop != nil {
+			stop()
+		}
+		go s.workers.Close()
+	})
+}

@@ -90,20 +90,27 @@ func (s *sessions) port() int {
 	return int(listener.Addr().Port())
 }
 
-// greet gives a peer the session that its HELLO asks for. nil: there are too many.
-func (s *sessions) greet(c *conn, req *message.SessionRequest) *message.SessionGrant {
+// greet gives a peer the session that its HELLO asks for. nil: there are too many. The
+// error is Denied: it may not have the one that it names, which is somebody else's, or
+// the HELLO is one that somebody has recorded.
+func (s *sessions) greet(c *conn, req *message.SessionRequest) (*message.SessionGrant, error) {
 	s.index.Lock()
-	grant, old, err := s.manager.Greet(req, c, s.now())
+	grant, old, err := s.manager.Greet(req, c, c.identity(), s.now())
 	s.index.Unlock()
-	if err != nil {
+	switch {
+	case abstract.CodeOf(err) == abstract.Denied:
+		s.ep.logs.session.Warn("session not given to who knows its secret", "peer", c.name(), "identity", c.identity(), "session", req.ID, "err", err)
+		return nil, err
+	case err != nil:
 		s.ep.logs.session.Warn("no session given", "peer", c.name(), "err", err)
-		return nil
+		return nil, nil
 	}
 	if old, ok := old.(*conn); ok {
+		s.ep.logs.session.Info("session goes on over another connection", "session", grant.ID.String(), "peer", c.name(), "before", old.name())
 		old.leave(abstract.Errorf(abstract.Conflict, "the session goes on over another connection"))
 	}
 	c.session, c.bound = grant.ID, true
-	return grant.Message(s.port())
+	return grant.Message(s.port()), nil
 }
 
 // end ends a session whose owner has said goodbye.
@@ -277,11 +284,7 @@ func (s *sessions) each(ids []session.ID, plan func(session.ID) (abstract.Txn, b
 		if len(txn.Then) == 0 {
 			return nil
 		}
-		ctx := storeContext(time.Now().Add(storeTimeout))
-		_, told, err := s.index.run(ctx, txn)
-		ctx.finish()
-		flushAll(told)
-		if err != nil {
+		if err := s.index.do(txn); err != nil {
 			return err
 		}
 	}

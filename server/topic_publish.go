@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"trefoil/abstract"
+	"trefoil/business/access"
 	"trefoil/business/peer"
 	"trefoil/concrete/message"
 )
@@ -31,6 +32,12 @@ type subscriber struct {
 	limit  int // the longest frame that it takes
 }
 
+// Close ends the subscription. It is called once.
+func (s *subscriber) Close() {
+	s.Lane.Close()
+	s.conn.release(access.Subscriptions)
+}
+
 // publish serves first and the publishes to the same topic that follow it in the
 // batch: it queues them at every subscriber, and then their answers.
 func (s *TopicServer) publish(t *turn, first *message.TopicRequest) {
@@ -42,6 +49,7 @@ func (s *TopicServer) publish(t *turn, first *message.TopicRequest) {
 		p.modern.single = append(p.modern.single, m.(*message.TopicRequest).Frame())
 	}
 	p.modern.join(p.max)
+	s.pack(p)
 	t.conn.answerTopics(run, s.push(t, p))
 }
 
@@ -81,10 +89,7 @@ func (s *TopicServer) push(t *turn, p *pushes) error {
 
 // framesFor returns what one subscriber gets: what is too long for it is skipped.
 func (s *TopicServer) framesFor(p *pushes, to *subscriber) []abstract.Frame {
-	f := &p.modern
-	if to.legacy {
-		f = p.forLegacy(s)
-	}
+	f := s.formFor(p, to)
 	if f.longest <= to.limit && f.skipped == 0 {
 		return f.frames
 	}
@@ -103,22 +108,24 @@ func (s *TopicServer) Skipped() uint64 { return s.skipped.Load() }
 type pushes struct {
 	topic  string
 	run    []abstract.BaseMessage
-	max    int  // bytes of what is put together
-	modern form // as they came
-	legacy form // made when the first legacy subscriber is met
+	max    int          // bytes of what is put together
+	modern form         // as they came
+	legacy form         // made when the first legacy subscriber is met
+	packed *packedForms // nil: nobody takes what is compressed
 }
 
 // form is how one kind of subscriber takes pushes.
 type form struct {
 	single  [][]byte         // a frame for each message
 	frames  []abstract.Frame // the same, put together
-	longest int              // of single
+	whole   [][]byte         // the same before they were compressed; nil: they are not
+	longest int              // of single, or of whole: what a subscriber must take
 	skipped int              // messages that nobody takes in this form
 }
 
 // forget lets go of the messages.
 func (p *pushes) forget() {
-	p.topic, p.run = "", nil
+	p.topic, p.run, p.packed = "", nil, nil
 	p.modern.forget()
 	p.legacy.forget()
 }
@@ -131,11 +138,13 @@ func (f *form) forget() {
 
 // join puts frames together, up to limit bytes; a longer one stands alone.
 func (f *form) join(limit int) {
+	for _, b := range f.sized() {
+		f.longest = max(f.longest, len(b))
+	}
 	for single := f.single; len(single) > 0; {
 		n, size := 0, 0
 		for ; n < len(single) && (n == 0 || size+len(single[n]) <= limit); n++ {
 			size += len(single[n])
-			f.longest = max(f.longest, len(single[n]))
 		}
 		together := single[0]
 		if n > 1 || len(together) < keptWhole {
@@ -146,12 +155,21 @@ func (f *form) join(limit int) {
 	}
 }
 
+// sized are the frames whose sizes count for what a subscriber takes.
+func (f *form) sized() [][]byte {
+	if f.whole != nil {
+		return f.whole
+	}
+	return f.single
+}
+
 // within returns the messages that are not above a limit. They are not put
 // together: a peer must not make us copy by naming a limit of its own.
 func (f *form) within(limit int) (fit []abstract.Frame, skipped int) {
 	skipped = f.skipped
-	for _, b := range f.single {
-		if len(b) > limit {
+	whole := f.sized()
+	for i, b := range f.single {
+		if len(whole[i]) > limit {
 			skipped++
 			continue
 		}

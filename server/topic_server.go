@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"trefoil/abstract"
+	"trefoil/business/access"
 	"trefoil/business/dispatch"
 	"trefoil/business/topic"
 	"trefoil/concrete/message"
@@ -128,6 +129,10 @@ func (s *TopicServer) subscribe(c *conn, name string) error {
 	defer s.index.Unlock()
 	sub, err := s.topics.Subscribe(topic.ConnID(c.id), name)
 	if err != nil || sub.Lane != nil {
+		return err
+	}
+	if err := c.acquire(access.Subscriptions); err != nil {
+		_, _ = s.topics.Cancel(topic.ConnID(c.id), name) // it is there
 		return err
 	}
 	cfg := abstract.LaneConfig{MaxBytes: s.ep.limits.Load().SubscriberQueue, Policy: abstract.CloseConnection}

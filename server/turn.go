@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"trefoil/abstract"
+	"trefoil/business/access"
+	"trefoil/business/protect"
 	"trefoil/business/router"
 	"trefoil/concrete/lv"
 	"trefoil/concrete/message"
@@ -20,6 +22,7 @@ import (
 type turn struct {
 	conn    *conn
 	now     time.Time              // when it began
+	came    time.Time              // when the batch came: before that when it was passed on
 	waiting []abstract.BaseMessage // the batch
 	next    int                    // of waiting: the first that has not been handled
 	touched []*conn                // whom something was queued for
@@ -29,9 +32,11 @@ type turn struct {
 	answer  router.Answer          // of the handler that runs
 
 	state  atomic.Uint32
-	begun  atomic.Uint32 // handlers that have begun
-	method string        // of the handler that runs; for who has passed the turn on
-	passed chan struct{} // made when the turn is passed on, closed when the batch is handled
+	begun  atomic.Uint32       // handlers that have begun
+	looked atomic.Bool         // the watchdog has looked at it: the turn takes its time
+	req    *message.RpcRequest // what the handler serves that runs; for who passes the turn on
+	ctx    *callContext        // its context; the same
+	passed chan struct{}       // made when the turn is passed on, closed when the batch is handled
 
 	broke   error  // the peer has used up its quota of bytes: the batch is refused
 	errand  bool   // off the connection's own turn; see errands
@@ -68,7 +73,9 @@ func (t *turn) free() {
 	clear(t.touched)
 	t.conn, t.next, t.touched = nil, 0, t.touched[:0]
 	t.answer.Response = message.RpcResponse{}
-	t.out, t.outs, t.method, t.passed, t.watched, t.errand, t.broke = nil, 0, "", nil, false, false, nil
+	t.out, t.outs, t.req, t.ctx, t.passed, t.watched, t.errand, t.broke = nil, 0, nil, nil, nil, false, false, nil
+	t.came = time.Time{}
+	t.looked.Store(false)
 	t.state.Store(turnOpen)
 	turns.Put(t)
 }
@@ -77,6 +84,9 @@ func (t *turn) free() {
 // somebody else ends it.
 func (t *turn) run() bool {
 	t.now = time.Now()
+	if t.came.IsZero() {
+		t.came = t.now
+	}
 	if t.conn.ep.cfg.guard != nil && t.broke == nil {
 		t.broke = t.conn.afford(t.now)
 	}
@@ -94,7 +104,8 @@ func (t *turn) run() bool {
 			trusted = delivered && m.Type().Legacy()
 		}
 		if t.state.Load() == turnPassed {
-			t.conn.ep.watchdog.returned(t.method)
+			t.conn.ep.watchdog.returned(t.req.Method)
+			t.conn.cancellable.leave(t.req.ID(), t.ctx)
 			return false
 		}
 	}
@@ -116,22 +127,26 @@ func (t *turn) end() {
 	t.free()
 }
 
-// call runs a handler inside the turn.
+// call runs a handler inside the turn, and gives back what it has taken of the caller's
+// quota before the answer.
 func (t *turn) call(r *router.RpcRouter, req *message.RpcRequest) {
 	c := t.conn
 	if !t.watched {
 		t.watched = true
 		c.ep.watchdog.join(t)
 	}
-	ctx := &callContext{Context: c.ctx}
-	if req.TimeoutMs > 0 {
-		ctx.deadline = t.now.Add(time.Duration(req.TimeoutMs) * time.Millisecond)
+	ctx := &callContext{Context: c.ctx, deadline: protect.Deadline(req.TimeoutMs, t.came)}
+	if t.looked.Load() && ctx.Err() != nil { // others of the batch have used up its time
+		c.release(access.InFlight)
+		c.refuse(req, abstract.Errorf(abstract.CodeOf(ctx.Err()), "the call's time was over before its turn came"))
+		return
 	}
-	t.method = req.Method
+	t.req, t.ctx = req, ctx
 	t.begun.Add(1)
 	t.state.Store(turnHandles)
 	rsp := r.Call(ctx, req, &t.answer)
 	ctx.finish()
+	c.release(access.InFlight)
 	if t.state.CompareAndSwap(turnHandles, turnOpen) {
 		t.respond(rsp)
 		return
@@ -143,7 +158,12 @@ func (t *turn) call(r *router.RpcRouter, req *message.RpcRequest) {
 // respond adds a response to those that are queued together.
 func (t *turn) respond(rsp *message.RpcResponse) {
 	c := t.conn
-	if need := len(rsp.Result) + len(rsp.ID()) + outSlack; cap(t.out)-len(t.out) < need {
+	need := len(rsp.Result) + len(rsp.ID()) + outSlack
+	if c.ep.protocol.Packs(need) && c.packing() != abstract.CompressNone {
+		c.reply(rsp)
+		return
+	}
+	if cap(t.out)-len(t.out) < need {
 		t.queueOut()
 		t.out = lv.Memory(max(c.outHint, need))
 	}
@@ -180,6 +200,8 @@ func (t *turn) handOver() {
 	}
 	rest := newTurn(c, t.waiting[t.next:])
 	rest.touched, rest.out, rest.outs, rest.passed, rest.broke = t.touched, t.out, t.outs, t.passed, t.broke
+	rest.came = t.came
+	rest.looked.Store(true)
 	t.touched, t.out, t.outs = nil, nil, 0
 	go rest.finish()
 }

@@ -106,14 +106,18 @@ func (w *watchdog) look(t *turn) {
 	begun := t.begun.Load()
 	stuck := begun == t.seen && t.state.Load() == turnHandles
 	t.seen = begun
+	t.looked.Store(true)
 	if !stuck {
 		return
 	}
 	if !t.state.CompareAndSwap(turnHandles, turnPassed) {
 		return // the handler has come back in time
 	}
-	w.passed(t.method)
+	w.passed(t.req.Method)
 	w.remove(t)
+	if t.conn.modern() { // its CANCEL may come now
+		t.conn.cancellable.enter(t.req.ID(), t.ctx)
+	}
 	t.handOver()
 }
 

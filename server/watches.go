@@ -29,6 +29,30 @@ type watch struct {
 type told struct {
 	event  *message.NodeEvent
 	frames [][]byte
+	packed map[packedFrame][]byte // nil: nobody has been sent what is compressed
+}
+
+// packedFrame names a form of an event that is compressed.
+type packedFrame struct {
+	whole  *byte // the first of it before
+	method abstract.CompressMethod
+}
+
+// pack returns a form of the event as a watcher takes it, compressed once for each
+// method.
+func (f *told) pack(c *conn, frame []byte) []byte {
+	m := c.packing()
+	if m == abstract.CompressNone || !c.ep.protocol.Packs(len(frame)) {
+		return frame
+	}
+	key := packedFrame{&frame[0], m}
+	if f.packed[key] == nil {
+		if f.packed == nil {
+			f.packed = make(map[packedFrame][]byte)
+		}
+		f.packed[key] = c.ep.protocol.Pack(m, frame)
+	}
+	return f.packed[key]
 }
 
 // frame returns the longest form within a limit; nil: there is none.
@@ -73,7 +97,7 @@ func (s *NodeServer) queue(w *watch, event *told, revision int64) {
 		w.conn.Close(abstract.Errorf(abstract.TooLarge, "the peer takes no frame that is long enough to name what it watches"))
 		return
 	}
-	err := w.Queue(abstract.Frame{Class: abstract.ClassTopic, Count: 1, Bytes: b})
+	err := w.Queue(abstract.Frame{Class: abstract.ClassTopic, Count: 1, Bytes: event.pack(w.conn, b)})
 	if abstract.CodeOf(err) == abstract.Overloaded {
 		w.conn.Close(abstract.Errorf(abstract.Overloaded, "the peer reads none of what it watches"))
 	}

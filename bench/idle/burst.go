@@ -17,7 +17,7 @@ import (
 
 // serveBroker runs a broker.
 func serveBroker(context.Context, json.RawMessage) (*harness.Served, error) {
-	b := server.NewBroker("127.0.0.1:0", server.WithLogger(quiet()))
+	b := server.NewBroker("127.0.0.1:0", server.WithLogger(quiet()), server.WithAcceptRate(0))
 	if err := b.Listen(); err != nil {
 		return nil, err
 	}

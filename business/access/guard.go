@@ -173,6 +173,20 @@ func (g *Guard) CheckBelow(identity string, v Verb, path string) error {
 	return denied(identity, v, all)
 }
 
+// CheckAll is Check for every name that there can be, none of paths: it is denied
+// when anything there is, or when no single pattern allows all of it.
+func (g *Guard) CheckAll(identity string, v Verb) error {
+	s := g.state.Load()
+	if s.policy == nil {
+		return nil
+	}
+	q := dotted.parse(dotted.rest)
+	if v < verbs && v.syntax() == dotted && s.policy.of(identity).rules[v].allowsAll(&q) {
+		return nil
+	}
+	return denied(identity, v, dotted.rest)
+}
+
 func (g *Guard) allowed(identity string, v Verb, name string) bool {
 	s := g.state.Load()
 	if s.policy == nil {

@@ -168,6 +168,15 @@ func (a *Account) Acquire(r Resource) error {
 	}
 }
 
+// Admit returns nil when an identity may have so many of a resource, that somebody
+// else counts, or the Error that Acquire would return.
+func (a *Account) Admit(r Resource, n int64) error {
+	if most := a.quota.Load().most[r]; most.given && n > most.n {
+		return a.full(r, most.n)
+	}
+	return nil
+}
+
 // Release gives back one that was acquired.
 func (a *Account) Release(r Resource) {
 	for {

@@ -48,6 +48,7 @@ type Call struct {
 	Now   time.Time
 	Key   string             // calls of the same key go to the same instance, with a balancer that goes by it
 	Avoid func(*Member) bool // says which members not to take, such as those that failed this call; nil: take any
+	Away  bool               // an ejected one is better than nobody: there may be one that is not avoided
 }
 
 // Accepts says whether the call may go to m.

@@ -161,12 +161,29 @@ func (g *Group) Pick(c Call) (p Pick, ok bool) {
 	if m == nil {
 		m = g.cfg.Balancer.Choose(c)
 	}
+	if m == nil && c.Away {
+		m = g.away(&c)
+	}
 	if m == nil {
 		return Pick{}, false
 	}
 	m.pending.Add(1)
 	g.cfg.Balancer.Begin(m, c.Now)
 	return Pick{Member: m, Begun: c.Now, trial: trial}, true
+}
+
+// away returns the ejected member that the call accepts and that has the fewest calls
+// in flight. A draining one it does not take.
+func (g *Group) away(c *Call) (least *Member) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.order {
+		in := m.Instance()
+		if !in.Draining && (in.Ejected || m.trial.out) && c.Accepts(m) && (least == nil || m.Pending() < least.Pending()) {
+			least = m
+		}
+	}
+	return least
 }
 
 // End tells how a call went that Pick chose a member for.

@@ -156,7 +156,9 @@ func (s *sampler) pair(c *Call, rnd Rand) (first, second int) {
 	if c.Avoid == nil {
 		return s.two(c.Now, rnd)
 	}
-	first = s.accepted(c, rnd, -1)
+	if first = s.accepted(c, rnd, -1); first < 0 {
+		return -1, -1 // whoever is avoided may be accepted a moment later
+	}
 	if second = s.accepted(c, rnd, first); second < 0 {
 		second = first
 	}

@@ -117,6 +117,7 @@ func (m *NodeManager) putNode(path string, as kind, kv *abstract.KV, r record, h
 	n.version, n.created, n.modified = r.version, kv.CreateRevision, kv.ModRevision
 	n.ctime, n.mtime = r.ctime, r.mtime
 	m.own(n, r.session)
+	m.credit(n, r.maker)
 	m.touch(n)
 	for p := n.parent; p.kind == implied && p.created > n.created; p = p.parent {
 		p.created, p.modified = n.created, n.created // a Load brings children in the order of their keys
@@ -170,6 +171,7 @@ func (m *NodeManager) drop(key string) {
 // leave takes a node's key from it. What has no key and no children goes.
 func (m *NodeManager) leave(n *node) {
 	m.own(n, "")
+	m.credit(n, "")
 	m.size -= int64(len(n.value))
 	n.kind, n.value, n.head, n.version, n.ctime, n.mtime = implied, nil, 0, 1, 0, 0
 	if n.children != nil {

@@ -121,12 +121,15 @@ func (p *planner) make(parent, d *draft, r record, data []byte) error {
 	if d.base != nil {
 		return abstract.Errorf(abstract.InvalidParams, "a multi that deletes %q cannot make it again; set it, or do it in two requests", d.path)
 	}
-	r.version, r.ctime, r.mtime = 1, p.now, p.now
+	r.version, r.ctime, r.mtime, r.maker = 1, p.now, p.now, p.by.Name
 	d.record, d.data, d.there, d.changed = r, data, true, true
 	d.rely(guardCreated)
 	parent.children++
 	p.made++
 	p.growth += nodeCost + int64(len(data))
+	if err := p.roomForMaker(); err != nil {
+		return err
+	}
 	return p.roomForGrowth()
 }
 

@@ -15,6 +15,7 @@ type node struct {
 	parent   *node  // nil for the root, and for a node that is no longer in the tree
 	children *children
 	owner    *session // nil for a permanent node
+	by       *maker   // nil when nobody has said who has made it
 
 	next, prev *node // of the owner's
 
@@ -54,6 +55,13 @@ func (n *node) key() string {
 		return n.path
 	}
 	return nodeKey(n.path)
+}
+
+func (n *node) maker() string {
+	if n.by == nil {
+		return ""
+	}
+	return n.by.name
 }
 
 func (n *node) session() string {

@@ -45,6 +45,7 @@ type NodeManager struct {
 	size     int64            // what they cost
 	sessions map[string]*session
 	counters map[string]counter // by the parent's path
+	makers   map[string]*maker
 
 	dirty []*node  // made or changed by the revision that is being applied
 	gone  []string // and deleted by it
@@ -71,6 +72,7 @@ func NewNodeManager(cfg Config) *NodeManager {
 		nodes:    map[string]*node{root: first},
 		sessions: make(map[string]*session),
 		counters: make(map[string]counter),
+		makers:   make(map[string]*maker),
 		watches:  newWatches(cfg.MaxWatchesPerConn, cfg.MaxNotice),
 		history:  history{maxChanges: cfg.MaxHistory, maxBytes: cfg.MaxHistoryBytes},
 	}

@@ -18,6 +18,9 @@ type Plan struct {
 	// succeeded and is applied, plan the same request again.
 	More bool
 
+	// Made is how many nodes it makes.
+	Made int
+
 	multi   bool
 	results []message.Node // Created, Modified and ChildrenModified 0: the revision of Txn
 }
@@ -42,7 +45,12 @@ func (p *Plan) Done() bool { return len(p.Txn.If)+len(p.Txn.Then) == 0 }
 // several, from below, each of which leaves a whole tree: see More. It is not
 // possible in a multi.
 func (m *NodeManager) Plan(now int64, session string, req *message.NodeRequest) (*Plan, error) {
-	p := &planner{m: m, now: now, session: session}
+	return m.PlanBy(Maker{}, now, session, req)
+}
+
+// PlanBy is Plan for a maker. What its Room says answers the request too.
+func (m *NodeManager) PlanBy(by Maker, now int64, session string, req *message.NodeRequest) (*Plan, error) {
+	p := &planner{m: m, now: now, session: session, by: by}
 	if req.Op != abstract.NodeMulti {
 		if err := p.one(&req.NodeAction); err != nil {
 			return nil, err

@@ -16,6 +16,7 @@ type planner struct {
 	m       *NodeManager
 	now     int64
 	session string
+	by      Maker
 
 	drafts   []*draft // in the order in which they were needed
 	byPath   map[string]*draft
@@ -118,7 +119,7 @@ func (p *planner) draft(path string) *draft {
 		d.children = n.children.count()
 		if n.kind != implied || reserved(path) {
 			d.base, d.there = n, true
-			d.version, d.ctime, d.mtime, d.record.session = n.version, n.ctime, n.mtime, n.session()
+			d.version, d.ctime, d.mtime, d.record.session, d.record.maker = n.version, n.ctime, n.mtime, n.session(), n.maker()
 			d.data, d.created, d.modified = n.data(), n.created, n.modified
 		}
 	}
@@ -297,7 +298,7 @@ func (p *planner) plan(multi bool) (*Plan, error) {
 		return nil, abstract.Errorf(abstract.TooLarge, "this takes %d comparisons and %d operations of the store, which takes %d and %d at once; split it",
 			len(t.If)+session, len(t.Then)+session, abstract.StoreMaxCompares, abstract.StoreMaxOps)
 	}
-	return &Plan{Txn: t, Session: p.owned, More: p.more, multi: multi, results: p.results}, nil
+	return &Plan{Txn: t, Session: p.owned, More: p.more, Made: p.made, multi: multi, results: p.results}, nil
 }
 
 // compare adds what was relied on.

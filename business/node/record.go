@@ -9,7 +9,7 @@ import (
 
 // record is the first line of a node's value. The data follows it, as it is:
 //
-//	{"version":2,"ctime_ms":1700000000000,"mtime_ms":1700000001000,"session":"0f..","key":"once"}
+//	{"version":2,"ctime_ms":1700000000000,"mtime_ms":1700000001000,"session":"0f..","by":"billing","key":"once"}
 //
 // The times are the broker's wall clock, and are never compared with anything.
 type record struct {
@@ -17,6 +17,7 @@ type record struct {
 	ctime   int64
 	mtime   int64
 	session string // that the node belongs to; left out when empty
+	maker   string // who has made it; left out when empty
 	once    string // the idempotency key of its creation; left out when empty
 }
 
@@ -25,6 +26,7 @@ const (
 	ctimeMember   = `,"ctime_ms":`
 	mtimeMember   = `,"mtime_ms":`
 	sessionMember = `,"session":"`
+	makerMember   = `,"by":"`
 )
 
 // maxRecord is how long the first line is at most. A key of control characters
@@ -39,6 +41,9 @@ func (r *record) value(data []byte) []byte {
 	b = strconv.AppendInt(append(b, mtimeMember...), r.mtime, 10)
 	if r.session != "" {
 		b = append(append(append(b, sessionMember...), r.session...), '"')
+	}
+	if r.maker != "" {
+		b = append(append(append(b, makerMember...), r.maker...), '"')
 	}
 	if r.once != "" {
 		if text, err := message.Encode(r.once); err == nil {
@@ -64,12 +69,13 @@ func parseRecord(value []byte) (r record, head int) {
 		Ctime   int64  `json:"ctime_ms"`
 		Mtime   int64  `json:"mtime_ms"`
 		Session string `json:"session"`
+		Maker   string `json:"by"`
 		Once    string `json:"key"`
 	}
 	if message.Decode(line, &v) != nil {
 		return record{version: 1}, 0
 	}
-	return record{max(v.Version, 1), v.Ctime, v.Mtime, v.Session, v.Once}, head
+	return record{max(v.Version, 1), v.Ctime, v.Mtime, v.Session, v.Maker, v.Once}, head
 }
 
 // usualRecord reads a line as we write it for a node without idempotency key.
@@ -83,14 +89,26 @@ func usualRecord(line []byte) (r record, ok bool) {
 	if r.mtime, line, ok = number(line, mtimeMember); !ok {
 		return r, false
 	}
-	if rest, found := bytes.CutPrefix(line, []byte(sessionMember)); found {
-		end := bytes.IndexByte(rest, '"')
-		if end < 0 || bytes.IndexByte(rest[:end], '\\') >= 0 {
-			return r, false
-		}
-		r.session, line = string(rest[:end]), rest[end+1:]
+	if r.session, line, ok = word(line, sessionMember); !ok {
+		return r, false
+	}
+	if r.maker, line, ok = word(line, makerMember); !ok {
+		return r, false
 	}
 	return r, len(line) == 1 && line[0] == '}'
+}
+
+// word reads a member that is a plain text, if it is there.
+func word(line []byte, member string) (text string, rest []byte, ok bool) {
+	rest, found := bytes.CutPrefix(line, []byte(member))
+	if !found {
+		return "", line, true
+	}
+	end := bytes.IndexByte(rest, '"')
+	if end < 0 || bytes.IndexByte(rest[:end], '\\') >= 0 {
+		return "", nil, false
+	}
+	return string(rest[:end]), rest[end+1:], true
 }
 
 // number reads a member of digits.

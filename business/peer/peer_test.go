@@ -232,7 +232,7 @@ func TestModernPeerIsServed(t *testing.T) {
 		"client's end": func() *peer.Peer { return newClient(t, true) },
 	}
 	for end, open := range ends {
-		for _, typ := range []abstract.MType{abstract.ReqRPC, abstract.RspRPC, abstract.ReqTopic, abstract.RspTopic, abstract.ReqService, abstract.RspService, abstract.RspUnsupported, abstract.Gap} {
+		for _, typ := range []abstract.MType{abstract.ReqRPC, abstract.RspRPC, abstract.ReqTopic, abstract.RspTopic, abstract.ReqService, abstract.RspService, abstract.RspUnsupported, abstract.Gap, abstract.Cancel} {
 			t.Run(end+" delivers "+typ.String(), func(t *testing.T) {
 				assert.Equal(t, peer.Verdict{Deliver: true}, receive(t, open(), frame{typ, `{}`}))
 			})
@@ -243,7 +243,7 @@ func TestModernPeerIsServed(t *testing.T) {
 		t.Run(end+" takes PONG as a sign of life", func(t *testing.T) {
 			assert.Equal(t, peer.Verdict{}, receive(t, open(), frame{abstract.Pong, `{}`}))
 		})
-		for _, typ := range []abstract.MType{23, 1 << 30} {
+		for _, typ := range []abstract.MType{24, 1 << 30} {
 			t.Run(end+" does not know "+typ.String(), func(t *testing.T) {
 				v := receive(t, open(), frame{typ, `{}`})
 				rsp, ok := v.Reply.(*message.Unsupported)

@@ -21,7 +21,7 @@ func (p *Peer) Shape(m abstract.BaseMessage) abstract.BaseMessage {
 			return shapeService(m)
 		}
 	case *message.ServiceRequest:
-		if !p.Modern() && (m.Hello || m.Instance != "" || m.Traits != (abstract.Traits{})) {
+		if !p.Modern() && (m.Hello || m.Instance != "" || m.Revision != 0 || m.Reason != "" || m.Traits != (abstract.Traits{})) {
 			return &message.ServiceRequest{Header: message.ID(m.ID()), Op: m.Op, Method: m.Method, Host: m.Host}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"trefoil/abstract"
+	"trefoil/concrete/message"
 )
 
 // Apply takes a change of the Store into the index and returns what it says to
@@ -63,25 +64,31 @@ func (m *PDManager) Load(kvs []abstract.KV, rev int64) (notices []Notice, ok boo
 // put adds a provider, or changes what it says of itself.
 func (m *PDManager) put(notices []Notice, e entry, s said) []Notice {
 	mt := m.method(e.method)
-	mt.shown = nil
+	mt.shown, mt.relays = nil, nil
 	o := mt.offer(e.host)
 	if o != nil {
-		before := o.face()
-		was := before.said
+		was := m.shown(o.face())
 		if p := o.provider(e.owner, e.instance); p != nil {
 			p.said = s
 		} else {
 			m.add(o, e, s)
 		}
-		if now := o.face(); now.shown() != was.shown() { // callers choose by them
-			return mt.tell(notices, true, now)
-		}
-		return notices
+		return m.compare(notices, o, was)
 	}
 	m.seq++
 	o = &offer{method: mt, host: e.host, seq: m.seq}
 	mt.addOffer(o)
-	return mt.tell(notices, true, m.add(o, e, s))
+	return m.tell(notices, o, News{Online: true, ProviderHost: m.shown(m.add(o, e, s))})
+}
+
+// compare tells discoverers when what is shown of a host is not what it was: callers
+// choose by it, and mean the instance that they know.
+func (m *PDManager) compare(notices []Notice, o *offer, was message.ProviderHost) []Notice {
+	now := m.shown(o.face())
+	if now == was {
+		return notices
+	}
+	return m.tell(notices, o, News{Online: true, Before: true, Was: was.State, ProviderHost: now})
 }
 
 func (m *PDManager) add(o *offer, e entry, s said) *provider {
@@ -102,21 +109,18 @@ func (m *PDManager) remove(notices []Notice, e entry) []Notice {
 		return notices
 	}
 	o, mt := p.offer, p.offer.method
-	was := o.face().shown()
-	mt.shown = nil
+	was := m.shown(o.face())
+	mt.shown, mt.relays = nil, nil
 	mt.providers--
 	o.providers = without(o.providers, p)
 	if p.owner.broker == m.cfg.Broker {
 		m.disown(p)
 	}
 	if len(o.providers) > 0 {
-		if now := o.face(); now.shown() != was {
-			return mt.tell(notices, true, now)
-		}
-		return notices
+		return m.compare(notices, o, was)
 	}
 	mt.removeOffer(o)
-	notices = mt.tell(notices, false, p)
+	notices = m.tell(notices, o, News{Before: true, Was: was.State, Reason: p.reason, ProviderHost: was})
 	m.dropIfUnused(mt)
 	return notices
 }
@@ -125,6 +129,7 @@ func (m *PDManager) disown(p *provider) {
 	left := without(m.provided[p.owner.conn], p)
 	if len(left) == 0 {
 		delete(m.provided, p.owner.conn)
+		delete(m.leaving, p.owner.conn)
 		return
 	}
 	m.provided[p.owner.conn] = left

@@ -21,9 +21,9 @@ func BenchmarkRegister(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		conn, method, p := registration(i % conns)
-		txn, err := pd.PlanUnregister(conn, method, p)
+		txn, err := pd.PlanUnregister(conn, Unregistered, p, method)
 		commit(b, store, txn, err)
-		txn, err = pd.PlanRegister(conn, method, p)
+		txn, err = pd.PlanRegister(conn, p, method)
 		commit(b, store, txn, err)
 	}
 }
@@ -33,7 +33,7 @@ func BenchmarkDiscover(b *testing.B) {
 	_, pd := filled(b, conns)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		_, err := pd.Discover(ConnID(i%conns), fmt.Sprint("service.method-", i%50))
+		_, _, err := pd.Discover(ConnID(i%conns), fmt.Sprint("service.method-", i%50))
 		require.NoError(b, err)
 	}
 }
@@ -42,13 +42,13 @@ func BenchmarkDiscover(b *testing.B) {
 func BenchmarkNotify(b *testing.B) {
 	store, pd := filled(b, 0)
 	for conn := range ConnID(1000) {
-		_, _ = pd.Discover(conn, "sum")
+		_, _, _ = pd.Discover(conn, "sum")
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		txn, err := pd.PlanRegister(1, "sum", at(1))
+		txn, err := pd.PlanRegister(1, at(1), "sum")
 		commit(b, store, txn, err)
-		txn, err = pd.PlanUnregister(1, "sum", at(1))
+		txn, err = pd.PlanUnregister(1, Unregistered, at(1), "sum")
 		commit(b, store, txn, err)
 	}
 }
@@ -78,7 +78,7 @@ func filled(b *testing.B, conns int) (*memstore.Store, *PDManager) {
 	store.Follow(Prefix, func(c abstract.Change) { pd.Apply(c) })
 	for i := range conns {
 		conn, method, p := registration(i)
-		txn, err := pd.PlanRegister(conn, method, p)
+		txn, err := pd.PlanRegister(conn, p, method)
 		commit(b, store, txn, err)
 	}
 	return store, pd

@@ -41,14 +41,14 @@ func (b *broker) run(txns ...abstract.Txn) []Notice {
 	return b.sent
 }
 
-func (b *broker) register(conn ConnID, method string, p message.ProviderHost) []Notice {
-	txn, err := b.pd.PlanRegister(conn, method, p)
+func (b *broker) register(conn ConnID, p message.ProviderHost, methods ...string) []Notice {
+	txn, err := b.pd.PlanRegister(conn, p, methods...)
 	require.NoError(b.t, err)
 	return b.run(txn)
 }
 
-func (b *broker) unregister(conn ConnID, method string, p message.ProviderHost) []Notice {
-	txn, err := b.pd.PlanUnregister(conn, method, p)
+func (b *broker) unregister(conn ConnID, p message.ProviderHost, methods ...string) []Notice {
+	txn, err := b.pd.PlanUnregister(conn, Unregistered, p, methods...)
 	require.NoError(b.t, err)
 	return b.run(txn)
 }
@@ -56,11 +56,11 @@ func (b *broker) unregister(conn ConnID, method string, p message.ProviderHost) 
 // gone is what happens when a connection is lost.
 func (b *broker) gone(conn ConnID) []Notice {
 	b.pd.Forget(conn)
-	return b.run(b.pd.PlanDisconnect(conn)...)
+	return b.run(b.pd.PlanDisconnect(conn, Disconnected)...)
 }
 
 func (b *broker) discover(conn ConnID, method string) []message.ProviderHost {
-	hosts, err := b.pd.Discover(conn, method)
+	hosts, _, err := b.pd.Discover(conn, method)
 	if err != nil {
 		require.Equal(b.t, abstract.ServiceNotFound, abstract.CodeOf(err))
 	}
@@ -79,15 +79,13 @@ func modern(port int, instance string) message.ProviderHost {
 	return p
 }
 
-// online and offline are the notices about p.
+// online is the first notice about p, offline one after it.
 func online(conn ConnID, method string, p message.ProviderHost) Notice {
-	return Notice{Conn: conn, Online: true, Method: method, Host: p.Host, Instance: p.Instance, Hello: p.Hello}
+	return Notice{conn, &News{Online: true, Method: method, Revision: 1, ProviderHost: p, legacy: legacy{sees: true}}}
 }
 
-func offline(conn ConnID, method string, p message.ProviderHost) Notice {
-	n := online(conn, method, p)
-	n.Online = false
-	return n
+func offline(conn ConnID, revision uint64, why Reason, method string, p message.ProviderHost) Notice {
+	return Notice{conn, &News{Before: true, Method: method, Revision: revision, Reason: why, ProviderHost: p, legacy: legacy{saw: true}}}
 }
 
 // check holds the index against its own rules: every mapping has its mirror, and
@@ -112,6 +110,9 @@ func check(t require.TestingT, m *PDManager) {
 		}
 		asked -= len(list)
 	}
+	for conn := range m.leaving {
+		require.NotEmpty(t, m.provided[conn])
+	}
 	for conn, list := range m.provided {
 		require.NotEmpty(t, list)
 		for _, p := range list {
@@ -127,6 +128,7 @@ func check(t require.TestingT, m *PDManager) {
 // checkOffers returns how many providers of our own connections a method has.
 func checkOffers(t require.TestingT, m *PDManager, mt *method) (own int) {
 	all := 0
+	var told healths
 	require.True(t, slices.IsSortedFunc(mt.offers, func(a, b *offer) int { return int(a.seq) - int(b.seq) }))
 	require.True(t, slices.IsSortedFunc(mt.byHost, func(a, b *offer) int { return compareHosts(a, b.host) }))
 	require.Len(t, mt.byHost, len(mt.offers))
@@ -134,6 +136,8 @@ func checkOffers(t require.TestingT, m *PDManager, mt *method) (own int) {
 		require.Same(t, mt, o.method)
 		require.Same(t, o, mt.offer(o.host))
 		require.NotEmpty(t, o.providers)
+		require.Equal(t, m.shown(o.face()).State, o.told)
+		told.add(o.told, 1)
 		all += len(o.providers)
 		for _, p := range o.providers {
 			require.Same(t, o, p.offer)
@@ -144,6 +148,7 @@ func checkOffers(t require.TestingT, m *PDManager, mt *method) (own int) {
 		}
 	}
 	require.Equal(t, mt.providers, all)
+	require.Equal(t, told, mt.healths)
 	return own
 }
 
@@ -152,7 +157,18 @@ func describe(n Notice) string {
 	if n.Online {
 		word = "online"
 	}
-	return fmt.Sprintf("%d %s %s %s", n.Conn, word, n.Method, describeHost(message.ProviderHost{Host: n.Host, Instance: n.Instance, Hello: n.Hello}))
+	s := fmt.Sprintf("%d %s %s %s revision=%d", n.Conn, word, n.Method, describeHost(n.ProviderHost), n.Revision)
+	if n.Reason != Unknown {
+		s += " reason=" + n.Reason.String()
+	}
+	if online, ok := n.Legacy(); !n.Modern() {
+		s += " (to legacy peers only)"
+	} else if !ok {
+		s += " (not to legacy peers)"
+	} else if online != n.Online {
+		s += " (to legacy peers: the opposite)"
+	}
+	return s
 }
 
 func describeHost(p message.ProviderHost) string {
@@ -162,6 +178,12 @@ func describeHost(p message.ProviderHost) string {
 	}
 	if p.Hello {
 		s += " hello"
+	}
+	if p.Weight != 0 {
+		s += fmt.Sprintf(" weight=%d", p.Weight)
+	}
+	if p.State != abstract.Up {
+		s += " " + p.State.String()
 	}
 	return s
 }

@@ -126,11 +126,23 @@ type value struct {
 	Zone     string `json:"zone,omitempty"`
 	Version  string `json:"version,omitempty"`
 	Hello    bool   `json:"hello,omitempty"`
+
+	Tags  []string          `json:"tags,omitempty"`
+	Meta  map[string]string `json:"metadata,omitempty"`
+	State string            `json:"state,omitempty"`
+	Relay bool              `json:"relay,omitempty"`
 }
 
 func (e entry) value(hello bool, t abstract.Traits) ([]byte, error) {
-	if !plain(e.host.IP) || !plain(e.instance) || t != (abstract.Traits{}) {
-		return json.Marshal(value{IP: e.host.IP, Port: e.host.Port, Instance: e.instance, Weight: t.Weight, Zone: t.Zone, Version: t.Version, Hello: hello})
+	if !plain(e.host.IP) || !plain(e.instance) || t != (abstract.Traits{Relay: t.Relay}) {
+		v := value{IP: e.host.IP, Port: e.host.Port, Instance: e.instance, Weight: t.Weight, Zone: t.Zone, Version: t.Version, Hello: hello, Tags: t.Tags.All(), Relay: t.Relay}
+		if t.Meta != "" {
+			v.Meta = t.Meta.All()
+		}
+		if t.State != abstract.Up {
+			v.State = t.State.String()
+		}
+		return json.Marshal(v)
 	}
 	b := make([]byte, 0, len(e.host.IP)+len(e.instance)+64)
 	b = append(append(append(b, `{"ip":"`...), e.host.IP...), `","port":`...)
@@ -141,10 +153,16 @@ func (e entry) value(hello bool, t abstract.Traits) ([]byte, error) {
 	if hello {
 		b = append(b, helloMember...)
 	}
+	if t.Relay {
+		b = append(b, relayMember...)
+	}
 	return append(b, '}'), nil
 }
 
-const helloMember = `,"hello":true`
+const (
+	helloMember = `,"hello":true`
+	relayMember = `,"relay":true`
+)
 
 // plain says whether a text stands for itself between quotes, as addresses do.
 func plain(s string) bool {
@@ -154,33 +172,51 @@ func plain(s string) bool {
 // said is what a value says of its provider.
 type said struct {
 	hello  bool
-	traits *abstract.Traits // nil: none, as most have none
+	relay  bool             // besides the traits, as that is all that most have
+	traits *abstract.Traits // nil: none
 }
 
 // parseValue reads a value. A provider whose value we do not understand is called
 // as a legacy one: every provider understands that.
 func parseValue(b []byte) said {
-	if !bytes.ContainsRune(b, '\\') && bytes.Count(b, []byte("{")) == 1 && bytes.HasSuffix(b, []byte("}")) && !hasTraits(b) { // as we write it, as a rule
-		if !bytes.Contains(b, []byte(`hello`)) {
-			return said{}
-		}
-		if bytes.HasSuffix(b, []byte(helloMember+"}")) {
-			return said{hello: true}
-		}
+	if s, ok := parsePlain(b); ok {
+		return s
 	}
 	var v value
 	if json.Unmarshal(b, &v) != nil {
 		return said{}
 	}
-	s := said{hello: v.Hello}
-	if t := (abstract.Traits{Weight: min(max(v.Weight, 0), abstract.MaxWeight), Zone: v.Zone, Version: v.Version}); t != (abstract.Traits{}) {
+	s := said{hello: v.Hello, relay: v.Relay}
+	state, _ := abstract.ParseProviderState(v.State)
+	if t := (abstract.Traits{
+		Weight: min(max(v.Weight, 0), abstract.MaxWeight), Zone: v.Zone, Version: v.Version,
+		Tags: abstract.NewTags(v.Tags...), Meta: abstract.NewMeta(v.Meta), State: state,
+	}); t != (abstract.Traits{}) {
 		s.traits = &t
 	}
 	return s
 }
 
-func hasTraits(b []byte) bool {
-	return bytes.Contains(b, []byte(`"weight"`)) || bytes.Contains(b, []byte(`"zone"`)) || bytes.Contains(b, []byte(`"version"`))
+// parsePlain reads a value as we write that of a provider without traits, which is
+// what most are. Not ok: it is another one.
+func parsePlain(b []byte) (s said, ok bool) {
+	ip, rest, ok := bytes.Cut(b, []byte(`","port":`))
+	if ip, whole := bytes.CutPrefix(ip, []byte(`{"ip":"`)); !ok || !whole || bytes.ContainsAny(ip, `"\`) {
+		return said{}, false
+	}
+	for len(rest) > 0 && rest[0] >= '0' && rest[0] <= '9' {
+		rest = rest[1:]
+	}
+	if after, found := bytes.CutPrefix(rest, []byte(`,"instance":"`)); found {
+		quote := bytes.IndexByte(after, '"')
+		if quote < 0 || bytes.IndexByte(after[:quote], '\\') >= 0 {
+			return said{}, false
+		}
+		rest = after[quote+1:]
+	}
+	rest, s.hello = bytes.CutPrefix(rest, []byte(helloMember))
+	rest, s.relay = bytes.CutPrefix(rest, []byte(relayMember))
+	return s, string(rest) == "}"
 }
 
 // same says whether two providers say the same.
@@ -188,8 +224,10 @@ func (s said) same(t said) bool { return s.hello == t.hello && s.shown() == t.sh
 
 // shown are the traits, none included.
 func (s said) shown() abstract.Traits {
-	if s.traits == nil {
-		return abstract.Traits{}
+	var t abstract.Traits
+	if s.traits != nil {
+		t = *s.traits
 	}
-	return *s.traits
+	t.Relay = t.Relay || s.relay
+	return t
 }

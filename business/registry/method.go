@@ -17,7 +17,10 @@ type method struct {
 	byHost      []*offer // the same by host
 	providers   int      // of all offers
 	discoverers []ConnID // in order
-	shown       []message.ProviderHost
+	revision    uint64   // counts what discoverers were told
+	healths
+	shown  []message.ProviderHost
+	relays []Relay // see Relays; nil: not known
 }
 
 // offer is a host where a method is offered, by one connection or several.
@@ -25,7 +28,8 @@ type offer struct {
 	method    *method
 	host      abstract.Host
 	seq       uint64
-	providers []*provider // never empty, in the order of registration
+	told      abstract.ProviderState // what discoverers know of it
+	providers []*provider            // never empty, in the order of registration
 }
 
 // provider is one connection's registration of a method at a host.
@@ -33,6 +37,8 @@ type provider struct {
 	offer    *offer
 	owner    owner
 	instance string
+	reason   Reason // why it goes, when it has been planned to
+	lost     bool   // its connection is gone, and it is kept
 	said
 }
 
@@ -51,14 +57,19 @@ func (o *offer) provider(by owner, instance string) *provider {
 }
 
 // face returns the provider that discoverers are told about: the newest that
-// speaks HELLO, as an older one may be what is left of a dead connection.
+// speaks HELLO, as an older one may be what is left of a dead connection; one that is
+// known to be lost only when there is no other.
 func (o *offer) face() *provider {
+	best := o.providers[len(o.providers)-1]
 	for _, p := range slices.Backward(o.providers) {
-		if p.hello {
+		if p.hello && !p.lost {
 			return p
 		}
+		if best.lost && !p.lost {
+			best = p
+		}
 	}
-	return o.providers[len(o.providers)-1]
+	return best
 }
 
 func compareHosts(o *offer, h abstract.Host) int {
@@ -90,15 +101,28 @@ func (mt *method) removeOffer(o *offer) {
 
 // hosts returns what a discovery answers. It is made again after changes only,
 // so the same slice answers many discoverers.
-func (mt *method) hosts() []message.ProviderHost {
+func (m *PDManager) hosts(mt *method) []message.ProviderHost {
 	if mt.shown == nil {
 		mt.shown = make([]message.ProviderHost, len(mt.offers))
 		for i, o := range mt.offers {
-			p := o.face()
-			mt.shown[i] = message.ProviderHost{Host: o.host, Instance: p.instance, Hello: p.hello, Traits: p.shown()}
+			mt.shown[i] = m.shown(o.face())
 		}
 	}
 	return mt.shown
+}
+
+// shown is what discoverers are told of a provider: what it says of itself, and what
+// is known here of its state.
+func (m *PDManager) shown(p *provider) message.ProviderHost {
+	h := message.ProviderHost{Host: p.offer.host, Instance: p.instance, Hello: p.hello, Traits: p.said.shown()}
+	switch {
+	case h.State != abstract.Up: // its own word counts most
+	case p.lost:
+		h.State = abstract.Lost
+	case len(m.marks) > 0:
+		h.State = m.marks[h.Host]
+	}
+	return h
 }
 
 func (mt *method) hasDiscoverer(conn ConnID) bool {
@@ -118,11 +142,34 @@ func (mt *method) removeDiscoverer(conn ConnID) {
 	mt.discoverers = slices.Delete(mt.discoverers, i, i+1)
 }
 
-// tell appends the notice of what happened to a host, once for each discoverer.
-func (mt *method) tell(notices []Notice, online bool, p *provider) []Notice {
+// tell appends the notices of what happened to a host, once for each discoverer. Method
+// and Revision of n are filled in.
+func (m *PDManager) tell(notices []Notice, o *offer, n News) []Notice {
+	mt := o.method
+	mt.revision++
+	was := mt.well > 0
+	mt.count(o, &n)
+	turned := mt.sick > 0 && was != (mt.well > 0)
+	if turned && was {
+		notices = mt.tellLegacy(m, notices, o) // before the one goes that they have
+	}
+	notices = mt.tellOf(notices, n)
+	if turned && !was {
+		notices = mt.tellLegacy(m, notices, o)
+	}
+	return notices
+}
+
+func (mt *method) tellOf(notices []Notice, n News) []Notice {
+	if len(mt.discoverers) == 0 {
+		return notices
+	}
+	shared := new(News) // not n itself, which would cost memory where nobody is told
+	*shared = n
+	shared.Method, shared.Revision = mt.name, mt.revision
 	notices = slices.Grow(notices, len(mt.discoverers))
 	for _, conn := range mt.discoverers {
-		notices = append(notices, Notice{Conn: conn, Online: online, Method: mt.name, Host: p.offer.host, Instance: p.instance, Hello: p.hello, Traits: p.shown()})
+		notices = append(notices, Notice{conn, shared})
 	}
 	return notices
 }

@@ -1,8 +1,10 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,6 +21,8 @@ type model struct {
 	providers   []offering
 	online      []place
 	discoverers map[string]map[ConnID]bool
+	revisions   map[string]uint64
+	marks       map[abstract.Host]abstract.ProviderState
 }
 
 type place struct {
@@ -30,6 +34,7 @@ type offering struct {
 	conn   ConnID
 	method string
 	p      message.ProviderHost
+	lost   bool
 }
 
 func (o offering) place() place { return place{o.method, o.p.Host} }
@@ -41,47 +46,118 @@ func (o offering) same(other offering) bool {
 
 func (m *model) has(o offering) bool { return slices.ContainsFunc(m.providers, o.same) }
 
+// says says whether o is there and says the same of itself.
+func (m *model) says(o offering) bool {
+	return slices.ContainsFunc(m.providers, func(x offering) bool { return o.same(x) && o.p == x.p })
+}
+
 func (m *model) offered(at place) bool {
 	return slices.ContainsFunc(m.providers, func(o offering) bool { return o.place() == at })
 }
 
 func (m *model) add(o offering) []Notice {
-	if m.has(o) {
-		return nil
-	}
-	first := !m.offered(o.place())
-	m.providers = append(m.providers, o)
-	if !first {
-		return nil
-	}
-	m.online = append(m.online, o.place())
-	return m.notices(o, true)
-}
-
-func (m *model) remove(o offering) []Notice {
-	i := slices.IndexFunc(m.providers, o.same)
-	if i < 0 {
-		return nil
-	}
-	o = m.providers[i]
-	m.providers = slices.Delete(m.providers, i, i+1)
-	if m.offered(o.place()) {
-		return nil
-	}
-	m.online = slices.DeleteFunc(m.online, func(at place) bool { return at == o.place() })
-	return m.notices(o, false)
-}
-
-func (m *model) notices(o offering, on bool) []Notice {
-	var list []Notice
-	for conn := range ConnID(100) {
-		if m.discoverers[o.method][conn] {
-			n := online(conn, o.method, o.p)
-			n.Online = on
-			list = append(list, n)
+	return m.change(Unknown, func() {
+		if i := slices.IndexFunc(m.providers, o.same); i >= 0 {
+			m.providers[i].p = o.p
+			return
 		}
+		if !m.offered(o.place()) {
+			m.online = append(m.online, o.place())
+		}
+		m.providers = append(m.providers, o)
+	}, o.place())
+}
+
+func (m *model) remove(o offering, why Reason) []Notice {
+	return m.change(why, func() {
+		m.providers = slices.DeleteFunc(m.providers, o.same)
+		if !m.offered(o.place()) {
+			m.online = slices.DeleteFunc(m.online, func(at place) bool { return at == o.place() })
+		}
+	}, o.place())
+}
+
+// change does something, and returns what discoverers are to be told of places.
+func (m *model) change(why Reason, do func(), places ...place) []Notice {
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(strings.Compare(a.method, b.method), cmp.Compare(a.host.Port, b.host.Port))
+	})
+	places = slices.Compact(places)
+	type look struct {
+		there bool
+		message.ProviderHost
+	}
+	looks := func() (all []look) {
+		for _, at := range places {
+			all = append(all, look{m.offered(at), m.face(at)})
+		}
+		return all
+	}
+	before := looks()
+	do()
+	var list []Notice
+	for i, now := range looks() {
+		was, method := before[i], places[i].method
+		n := &News{Method: method, Online: now.there, Before: was.there, Was: was.State, ProviderHost: now.ProviderHost}
+		switch {
+		case now == was:
+			continue
+		case !now.there:
+			n.Reason, n.ProviderHost = why, was.ProviderHost
+		}
+		m.revisions[method]++
+		n.Revision = m.revisions[method]
+		for conn := range ConnID(100) {
+			if m.discoverers[method][conn] {
+				list = append(list, Notice{conn, n})
+			}
+		}
+		m.tidy(method)
 	}
 	return list
+}
+
+// tidy forgets a method that is of no use to anybody.
+func (m *model) tidy(method string) {
+	if len(m.discoverers[method]) == 0 && !slices.ContainsFunc(m.online, func(at place) bool { return at.method == method }) {
+		delete(m.revisions, method)
+	}
+}
+
+func (m *model) lose(conn ConnID) []Notice {
+	var places []place
+	for _, o := range m.providers {
+		if o.conn == conn {
+			places = append(places, o.place())
+		}
+	}
+	return m.change(Unknown, func() {
+		for i := range m.providers {
+			if m.providers[i].conn == conn {
+				m.providers[i].lost = true
+			}
+		}
+	}, places...)
+}
+
+func (m *model) mark(host abstract.Host, s abstract.ProviderState) []Notice {
+	var places []place
+	for _, at := range m.online {
+		if at.host == host {
+			places = append(places, at)
+		}
+	}
+	return m.change(Unknown, func() { m.marks[host] = s }, places...)
+}
+
+// plain says that nothing is known here that the Store does not know.
+func (m *model) plain() bool {
+	for _, s := range m.marks {
+		if s != abstract.Up {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(m.providers, func(o offering) bool { return o.lost })
 }
 
 func (m *model) discover(conn ConnID, method string) []message.ProviderHost {
@@ -98,18 +174,37 @@ func (m *model) discover(conn ConnID, method string) []message.ProviderHost {
 	return hosts
 }
 
+// face is the last modern provider that is not lost, else the last that is not lost,
+// else the last.
 func (m *model) face(at place) (p message.ProviderHost) {
-	for _, o := range m.providers { // the last modern one, else the last one
-		if o.place() == at && (o.p.Hello || !p.Hello) {
-			p = o.p
+	rank, best := -1, offering{}
+	for _, o := range m.providers {
+		r := 0
+		switch {
+		case o.place() != at:
+			continue
+		case !o.lost && o.p.Hello:
+			r = 2
+		case !o.lost:
+			r = 1
 		}
+		if r >= rank {
+			rank, best = r, o
+		}
+	}
+	if p = best.p; rank < 0 || p.State != abstract.Up {
+		return p
+	}
+	if p.State = m.marks[at.host]; best.lost {
+		p.State = abstract.Lost
 	}
 	return p
 }
 
 func (m *model) forget(conn ConnID) {
-	for _, list := range m.discoverers {
+	for method, list := range m.discoverers {
 		delete(list, conn)
+		m.tidy(method)
 	}
 }
 
@@ -128,15 +223,17 @@ type world struct {
 	model   *model
 	conns   []ConnID
 	pending map[ConnID]pending
+	views   map[ConnID]map[string]map[abstract.Host]bool // by connection and method: what a legacy peer has been told
 }
 
 func newWorld(t *rapid.T) *world {
 	w := &world{
 		broker:  newBroker(t, Config{Broker: "a"}),
 		other:   NewPDManager(Config{Broker: "b"}),
-		model:   &model{discoverers: map[string]map[ConnID]bool{}},
+		model:   &model{discoverers: map[string]map[ConnID]bool{}, revisions: map[string]uint64{}, marks: map[abstract.Host]abstract.ProviderState{}},
 		conns:   []ConnID{1, 2, 3, 4},
 		pending: map[ConnID]pending{},
+		views:   map[ConnID]map[string]map[abstract.Host]bool{},
 	}
 	w.broker.store.Follow(Prefix, func(c abstract.Change) { w.other.Apply(c) })
 	return w
@@ -160,6 +257,8 @@ func drawOffering(t *rapid.T, conn ConnID) offering {
 	p := at(rapid.IntRange(1, 2).Draw(t, "port"))
 	if conn%2 == 1 {
 		p.Hello, p.Instance = true, rapid.SampledFrom([]string{"", "i", "j"}).Draw(t, "instance")
+		p.State = rapid.SampledFrom([]abstract.ProviderState{abstract.Up, abstract.Up, abstract.Retiring}).Draw(t, "state")
+		p.Weight = rapid.IntRange(0, 1).Draw(t, "weight")
 	}
 	return offering{conn: conn, method: drawMethod(t), p: p}
 }
@@ -167,48 +266,145 @@ func drawOffering(t *rapid.T, conn ConnID) offering {
 func (w *world) register(t *rapid.T) {
 	conn := w.idle(t)
 	o := drawOffering(t, conn)
-	txn, err := w.broker.pd.PlanRegister(conn, o.method, o.p)
+	txn, err := w.broker.pd.PlanRegister(conn, o.p, o.method)
 	require.NoError(t, err)
-	require.Equal(t, w.model.has(o), len(txn.Then) == 0, "nothing to do only for what is there")
+	require.Equal(t, w.model.says(o), len(txn.Then) == 0, "nothing to do only for what is there")
 	w.pending[conn] = pending{txns: []abstract.Txn{txn}, apply: func() []Notice { return w.model.add(o) }}
 }
 
 func (w *world) unregister(t *rapid.T) {
 	conn := w.idle(t)
 	o := drawOffering(t, conn)
-	txn, err := w.broker.pd.PlanUnregister(conn, o.method, o.p)
+	txn, err := w.broker.pd.PlanUnregister(conn, Unregistered, o.p, o.method)
 	require.NoError(t, err)
-	require.Equal(t, w.model.has(o), len(txn.Then) == 1)
-	w.pending[conn] = pending{txns: []abstract.Txn{txn}, apply: func() []Notice { return w.model.remove(o) }}
+	require.Equal(t, w.model.has(o), len(txn.Then) > 0)
+	var gone []offering // and with it those at its place that are lost
+	if w.model.has(o) {
+		for _, x := range w.model.providers {
+			if x.lost && x.place() == o.place() && !x.same(o) {
+				gone = append(gone, x)
+			}
+		}
+		gone = append(gone, o)
+	}
+	w.pending[conn] = pending{txns: []abstract.Txn{txn}, apply: func() []Notice {
+		var notices []Notice
+		for _, x := range gone {
+			notices = append(notices, w.model.remove(x, Unregistered)...)
+		}
+		return notices
+	}}
 }
 
 func (w *world) discover(t *rapid.T) {
 	conn, method := w.idle(t), drawMethod(t)
-	got, err := w.broker.pd.Discover(conn, method)
+	got, revision, err := w.broker.pd.Discover(conn, method)
 	require.Equal(t, w.model.discover(conn, method), got)
+	require.Equal(t, w.model.revisions[method], revision)
+	w.view(conn, method, got)
 	if len(got) == 0 {
 		require.Equal(t, abstract.ServiceNotFound, abstract.CodeOf(err))
 		return
 	}
 	require.NoError(t, err)
-	theirs, err := w.other.Discover(99, method)
+	theirs, _, err := w.other.Discover(99, method)
 	require.NoError(t, err)
-	require.Equal(t, got, theirs, "both brokers answer the same")
+	if w.model.plain() {
+		require.Equal(t, got, theirs, "both brokers answer the same")
+	}
 }
 
 func (w *world) disconnect(t *rapid.T) {
 	conn := w.idle(t)
 	w.model.forget(conn)
+	delete(w.views, conn)
 	w.broker.pd.Forget(conn)
-	w.pending[conn] = pending{txns: w.broker.pd.PlanDisconnect(conn), gone: true, apply: func() []Notice {
+	w.pending[conn] = pending{txns: w.broker.pd.PlanDisconnect(conn, Disconnected), gone: true, apply: func() []Notice {
 		var notices []Notice
 		for _, o := range slices.Clone(w.model.providers) {
 			if o.conn == conn {
-				notices = append(notices, w.model.remove(o)...)
+				notices = append(notices, w.model.remove(o, Disconnected)...)
 			}
 		}
 		return notices
 	}}
+}
+
+// lose makes a connection's providers count as lost, as that of many is.
+func (w *world) lose(t *rapid.T) {
+	conn := w.idle(t)
+	w.told(t, w.model.lose(conn), w.broker.pd.Lose(conn))
+}
+
+func (w *world) mark(t *rapid.T) {
+	host := at(rapid.IntRange(1, 2).Draw(t, "port")).Host
+	s := rapid.SampledFrom([]abstract.ProviderState{abstract.Up, abstract.Unhealthy}).Draw(t, "state")
+	w.told(t, w.model.mark(host, s), w.broker.pd.Mark(host, s))
+}
+
+// view notes what a legacy peer sees by the answer to a discovery.
+func (w *world) view(conn ConnID, method string, hosts []message.ProviderHost) {
+	if w.views[conn] == nil {
+		w.views[conn] = map[string]map[abstract.Host]bool{}
+	}
+	seen := map[abstract.Host]bool{}
+	for _, h := range ForLegacy(hosts) {
+		seen[h.Host] = true
+	}
+	w.views[conn][method] = seen
+}
+
+// told holds notices against those of the model, which knows nothing of legacy peers,
+// and shows them to one: it hears of each host's coming and going once, and in the end
+// sees those that are well, or else those that are unhealthy.
+func (w *world) told(t *rapid.T, want, got []Notice) {
+	var modern []Notice
+	for _, n := range got {
+		seen := w.views[n.Conn][n.Method]
+		if online, ok := n.Legacy(); ok {
+			require.Equal(t, !online, seen[n.Host], "told what it knows")
+			delete(seen, n.Host)
+			if online {
+				seen[n.Host] = true
+			}
+		}
+		if n.Modern() {
+			news := *n.News
+			news.legacy = legacy{}
+			modern = append(modern, Notice{n.Conn, &news})
+		} else {
+			require.Zero(t, n.Revision)
+		}
+	}
+	require.Equal(t, want, modern)
+	for _, methods := range w.views {
+		for method, seen := range methods {
+			require.Equal(t, w.model.forLegacy(method), seen)
+		}
+	}
+}
+
+// forLegacy is what a legacy peer is to see.
+func (m *model) forLegacy(method string) map[abstract.Host]bool {
+	states := map[abstract.ProviderState]map[abstract.Host]bool{}
+	for _, at := range m.online {
+		if s := m.face(at).State; at.method == method {
+			if s == abstract.Lost {
+				s = abstract.Up // believed in
+			}
+			if states[s] == nil {
+				states[s] = map[abstract.Host]bool{}
+			}
+			states[s][at.host] = true
+		}
+	}
+	switch {
+	case states[abstract.Up] != nil:
+		return states[abstract.Up]
+	case states[abstract.Unhealthy] != nil:
+		return states[abstract.Unhealthy]
+	}
+	return map[abstract.Host]bool{}
 }
 
 // commit runs the transaction of a connection that waits, in any order.
@@ -219,7 +415,7 @@ func (w *world) commit(t *rapid.T) {
 		t.Skip("does not wait")
 	}
 	delete(w.pending, conn)
-	require.Equal(t, p.apply(), w.broker.run(p.txns...))
+	w.told(t, p.apply(), w.broker.run(p.txns...))
 	if p.gone { // another connection takes its place
 		i := slices.Index(w.conns, conn)
 		w.conns[i] = slices.Max(w.conns) + 1
@@ -240,8 +436,8 @@ func (w *world) reload(t *rapid.T) {
 	require.True(t, ok)
 	check(t, fresh)
 	for _, method := range []string{"sum", "a/b"} {
-		theirs, _ := fresh.Discover(1, method)
-		ours, _ := w.other.Discover(99, method)
+		theirs, _, _ := fresh.Discover(1, method)
+		ours, _, _ := w.other.Discover(99, method)
 		require.ElementsMatch(t, ours, theirs)
 	}
 }
@@ -254,6 +450,8 @@ func TestPDManagerMatchesTheModel(t *testing.T) {
 			"unregister": w.unregister,
 			"discover":   w.discover,
 			"disconnect": w.disconnect,
+			"lose":       w.lose,
+			"mark":       w.mark,
 			"commit":     w.commit,
 			"commit2":    w.commit, // as often as they are planned
 			"reload":     w.reload,

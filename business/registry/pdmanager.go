@@ -10,15 +10,39 @@ import (
 // ConnID is the number of a connection of this broker. It is never used twice.
 type ConnID uint64
 
-// Notice is what one discoverer is to be told: that a host came or went.
+// Notice is what one discoverer is to be told.
 type Notice struct {
-	Conn     ConnID // the discoverer
-	Online   bool   // or offline
+	Conn  ConnID // the discoverer
+	*News        // one for all discoverers; must not be changed
+}
+
+// News is that a host came or went, or is not what it was.
+type News struct {
 	Method   string
-	Host     abstract.Host
-	Instance string
-	Hello    bool
-	abstract.Traits
+	Revision uint64 // the next number after the discoverer's last notice or answer about the method
+	Online   bool   // or offline
+	Before   bool   // it was there before
+	Was      abstract.ProviderState
+	Reason   Reason // why it is offline
+	message.ProviderHost
+	legacy
+}
+
+// Reason is why a provider went offline.
+type Reason uint8
+
+// The reasons. That of a provider of another broker is not known.
+const (
+	Unknown      Reason = iota
+	Disconnected        // its connection was lost
+	Left                // its connection was closed with a goodbye
+	Unregistered        // it was unregistered
+	Expired             // its time to live was over
+)
+
+// String returns the reason's word on the wire; empty for Unknown.
+func (r Reason) String() string {
+	return [...]string{"", "lost", "left", "unregistered", "expired"}[r]
 }
 
 // maxOps is how many operations every Store takes in one transaction.
@@ -41,7 +65,9 @@ type PDManager struct {
 	seq      uint64
 	methods  map[string]*method
 	provided map[ConnID][]*provider // of our own connections, in the order of registration
+	leaving  map[ConnID]struct{}    // of those, whose removal has been planned
 	asked    map[ConnID][]*method   // mirrors method.discoverers
+	marks    map[abstract.Host]abstract.ProviderState
 }
 
 // NewPDManager makes an empty PDManager.
@@ -50,69 +76,106 @@ func NewPDManager(cfg Config) *PDManager {
 		cfg:      cfg.withDefaults(),
 		methods:  make(map[string]*method),
 		provided: make(map[ConnID][]*provider),
+		leaving:  make(map[ConnID]struct{}),
 		asked:    make(map[ConnID][]*method),
+		marks:    make(map[abstract.Host]abstract.ProviderState),
 	}
 }
 
-// PlanRegister returns the transaction that makes conn a provider of a method at
-// a host, or changes what it says of itself; one without operations when it is that
-// already. A transaction that
-// does not succeed has found the provider in the Store: that is no error either.
-// The error is InvalidParams, or Overloaded at a limit.
-func (m *PDManager) PlanRegister(conn ConnID, name string, p message.ProviderHost) (abstract.Txn, error) {
-	e := m.entry(conn, name, p)
-	if err := m.cfg.checkProvider(e); err != nil {
-		return abstract.Txn{}, err
+// PlanRegister returns the transaction that makes conn a provider of methods at a
+// host, or changes what it says of itself, for all of them or none; one without
+// operations when it is all that already. The error is InvalidParams, or Overloaded at
+// a limit. There may be as many names as operations in a transaction.
+func (m *PDManager) PlanRegister(conn ConnID, p message.ProviderHost, names ...string) (abstract.Txn, error) {
+	var txn abstract.Txn
+	fresh := 0
+	for _, name := range names {
+		e := m.entry(conn, name, p)
+		if err := m.cfg.checkProvider(e); err != nil {
+			return abstract.Txn{}, err
+		}
+		known := m.find(e)
+		if known != nil && known.same(said{hello: p.Hello, traits: &p.Traits}) {
+			continue
+		}
+		if known == nil {
+			if fresh++; len(m.provided[conn])+fresh > m.cfg.MaxProvidersPerConn {
+				return abstract.Txn{}, abstract.Errorf(abstract.Overloaded, "a connection registers at most %d methods and hosts; unregister some or use another connection", m.cfg.MaxProvidersPerConn)
+			}
+			if mt := m.methods[name]; mt != nil && mt.providers >= m.cfg.MaxProvidersPerMethod {
+				return abstract.Txn{}, abstract.Errorf(abstract.Overloaded, "method %q has %d providers, which is the limit; try again when some have left", name, mt.providers)
+			}
+		}
+		value, err := e.value(p.Hello, p.Traits)
+		if err != nil {
+			return abstract.Txn{}, &abstract.Error{Code: abstract.Internal, Op: "register " + name, Err: err}
+		}
+		txn.Then = append(txn.Then, abstract.Op{Key: e.key(), Value: value}) // its owner's own key: nobody else writes it
 	}
-	known := m.find(e)
-	if known != nil && known.same(said{p.Hello, &p.Traits}) {
-		return abstract.Txn{}, nil
-	}
-	if known == nil && len(m.provided[conn]) >= m.cfg.MaxProvidersPerConn {
-		return abstract.Txn{}, abstract.Errorf(abstract.Overloaded, "a connection registers at most %d methods and hosts; unregister some or use another connection", m.cfg.MaxProvidersPerConn)
-	}
-	if mt := m.methods[name]; known == nil && mt != nil && mt.providers >= m.cfg.MaxProvidersPerMethod {
-		return abstract.Txn{}, abstract.Errorf(abstract.Overloaded, "method %q has %d providers, which is the limit; try again when some have left", name, mt.providers)
-	}
-	value, err := e.value(p.Hello, p.Traits)
-	if err != nil {
-		return abstract.Txn{}, &abstract.Error{Code: abstract.Internal, Op: "register " + name, Err: err}
-	}
-	key := e.key()
-	if known != nil { // its owner's own key: nobody else writes it
-		return abstract.Txn{Then: []abstract.Op{{Key: key, Value: value}}}, nil
-	}
-	return abstract.Txn{
-		If:   []abstract.Compare{{Key: key, Target: abstract.CompareCreate, Rev: 0}},
-		Then: []abstract.Op{{Key: key, Value: value}},
-	}, nil
+	return txn, nil
 }
 
-// PlanUnregister returns the transaction that takes a provider of conn back; one
-// without operations when conn does not provide it: what was asked for is the
-// case. The error is InvalidParams. p.Hello is not looked at.
-func (m *PDManager) PlanUnregister(conn ConnID, name string, p message.ProviderHost) (abstract.Txn, error) {
-	e := m.entry(conn, name, p)
-	if err := m.cfg.checkProvider(e); err != nil {
-		return abstract.Txn{}, err
+// PlanUnregister returns the transaction that takes providers of conn back, for a
+// reason; one without operations when conn does not provide them: what was asked for
+// is the case. The error is InvalidParams. Of p only host and instance are looked at.
+func (m *PDManager) PlanUnregister(conn ConnID, why Reason, p message.ProviderHost, names ...string) (abstract.Txn, error) {
+	var txn abstract.Txn
+	var lost []abstract.Op
+	for _, name := range names {
+		e := m.entry(conn, name, p)
+		if err := m.cfg.checkProvider(e); err != nil {
+			return abstract.Txn{}, err
+		}
+		if known := m.find(e); known != nil {
+			known.reason = why
+			txn.Then = append(txn.Then, abstract.Op{Key: e.key(), Delete: true})
+			lost = append(lost, lostBeside(known)...)
+		}
 	}
-	if m.find(e) == nil {
-		return abstract.Txn{}, nil
+	lost = lost[:min(len(lost), maxOps-len(txn.Then))]
+	txn.Then = append(lost, txn.Then...) // which nobody is told of then
+	return txn, nil
+}
+
+// lostBeside removes the lost providers at the place of another one: what is left of
+// the connections that it had before.
+func lostBeside(known *provider) (ops []abstract.Op) {
+	for _, p := range known.offer.providers {
+		if p.lost && p != known {
+			p.reason = known.reason
+			ops = append(ops, abstract.Op{Key: p.entry().key(), Delete: true})
+		}
 	}
-	return abstract.Txn{Then: []abstract.Op{{Key: e.key(), Delete: true}}}, nil
+	return ops
+}
+
+// Provides says whether conn provides a method at a host, as that instance.
+func (m *PDManager) Provides(conn ConnID, name string, p message.ProviderHost) bool {
+	return m.find(m.entry(conn, name, p)) != nil
 }
 
 // PlanDisconnect returns the transactions that remove every provider of a
-// connection that is gone; none when it provides nothing. They may be run in any
+// connection that is gone, for a reason; none when it provides nothing. They may be run in any
 // order. When one fails, call again: what is still there is planned again.
-func (m *PDManager) PlanDisconnect(conn ConnID) []abstract.Txn {
-	var txns []abstract.Txn
-	for part := range slices.Chunk(m.provided[conn], maxOps) {
-		ops := make([]abstract.Op, len(part))
-		for i, p := range part {
-			ops[i] = abstract.Op{Key: p.entry().key(), Delete: true}
+func (m *PDManager) PlanDisconnect(conn ConnID, why Reason) []abstract.Txn {
+	ops := make([]abstract.Op, 0, len(m.provided[conn]))
+	if cap(ops) > 0 {
+		m.leaving[conn] = struct{}{}
+	}
+	for _, p := range m.provided[conn] {
+		p.reason = why
+		if why == Left { // so has whoever was there before it and was lost
+			for _, op := range lostBeside(p) {
+				if !slices.ContainsFunc(ops, func(o abstract.Op) bool { return o.Key == op.Key }) {
+					ops = append(ops, op)
+				}
+			}
 		}
-		txns = append(txns, abstract.Txn{Then: ops})
+		ops = append(ops, abstract.Op{Key: p.entry().key(), Delete: true})
+	}
+	var txns []abstract.Txn
+	for part := range slices.Chunk(ops, maxOps) {
+		txns = append(txns, abstract.Txn{Then: part})
 	}
 	return txns
 }
@@ -147,28 +210,29 @@ func (m *PDManager) PlanAbandoned() []abstract.Txn {
 // Discover makes conn a discoverer of a method, which gets its notices from then
 // on, and returns its hosts, each once, in the order in which they came online:
 // one step, so that nothing is missed in between. The slice is shared and must
-// not be changed.
+// not be changed. The revision is what the next notice's follows on; it is also
+// given beside ServiceNotFound.
 //
 // A conn that is a discoverer already stays one, and one that asks about a
 // method nobody provides becomes one, although the error is ServiceNotFound.
 // With the errors InvalidParams and Overloaded it does not.
-func (m *PDManager) Discover(conn ConnID, name string) ([]message.ProviderHost, error) {
+func (m *PDManager) Discover(conn ConnID, name string) (hosts []message.ProviderHost, revision uint64, err error) {
 	if err := m.cfg.checkMethod(name); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	mt := m.methods[name]
 	if mt == nil || !mt.hasDiscoverer(conn) {
 		if len(m.asked[conn]) >= m.cfg.MaxMethodsPerDiscoverer {
-			return nil, abstract.Errorf(abstract.Overloaded, "a connection discovers at most %d methods; use another connection", m.cfg.MaxMethodsPerDiscoverer)
+			return nil, 0, abstract.Errorf(abstract.Overloaded, "a connection discovers at most %d methods; use another connection", m.cfg.MaxMethodsPerDiscoverer)
 		}
 		mt = m.method(name)
 		mt.addDiscoverer(conn)
 		m.asked[conn] = append(m.asked[conn], mt)
 	}
 	if len(mt.offers) == 0 {
-		return nil, abstract.Errorf(abstract.ServiceNotFound, "nobody provides method %q; its providers are announced when they come", name)
+		return nil, mt.revision, abstract.Errorf(abstract.ServiceNotFound, "nobody provides method %q; its providers are announced when they come", name)
 	}
-	return mt.hosts(), nil
+	return m.hosts(mt), mt.revision, nil
 }
 
 // Forget removes a discoverer, silently.

@@ -16,19 +16,19 @@ import (
 func TestProviderThatReconnectsKeepsItsPlace(t *testing.T) {
 	b := newBroker(t, Config{})
 	b.discover(9, "sum")
-	assert.Equal(t, []Notice{online(9, "sum", modern(1, "i"))}, b.register(1, "sum", modern(1, "i")))
-	b.register(2, "sum", modern(2, "j"))
-	assert.Empty(t, b.register(3, "sum", modern(1, "i")), "the new connection comes before the old one is missed")
+	assert.Equal(t, []Notice{online(9, "sum", modern(1, "i"))}, b.register(1, modern(1, "i"), "sum"))
+	b.register(2, modern(2, "j"), "sum")
+	assert.Empty(t, b.register(3, modern(1, "i"), "sum"), "the new connection comes before the old one is missed")
 	assert.Empty(t, b.gone(1), "the old one goes")
 	assert.Equal(t, []message.ProviderHost{modern(1, "i"), modern(2, "j")}, b.discover(9, "sum"))
-	assert.Equal(t, []Notice{offline(9, "sum", modern(1, "i"))}, b.gone(3))
+	assert.Equal(t, []Notice{offline(9, 3, Disconnected, "sum", modern(1, "i"))}, b.gone(3))
 }
 
 func TestRegisteringAgainChangesNothing(t *testing.T) {
 	b := newBroker(t, Config{})
 	b.discover(9, "sum")
-	require.Len(t, b.register(1, "sum", at(1)), 1)
-	txn, err := b.pd.PlanRegister(1, "sum", at(1))
+	require.Len(t, b.register(1, at(1), "sum"), 1)
+	txn, err := b.pd.PlanRegister(1, at(1), "sum")
 	require.NoError(t, err)
 	assert.Empty(t, txn.Then)
 	assert.Len(t, b.discover(9, "sum"), 1)
@@ -37,30 +37,28 @@ func TestRegisteringAgainChangesNothing(t *testing.T) {
 func TestRegisteringTwiceAtOnceIsOneProvider(t *testing.T) {
 	b := newBroker(t, Config{})
 	b.discover(9, "sum")
-	first, err := b.pd.PlanRegister(1, "sum", at(1))
+	first, err := b.pd.PlanRegister(1, at(1), "sum")
 	require.NoError(t, err)
-	second, err := b.pd.PlanRegister(1, "sum", at(1))
+	second, err := b.pd.PlanRegister(1, at(1), "sum")
 	require.NoError(t, err)
 	assert.Len(t, b.run(first), 1)
-	applied := b.pd.Applied()
-	assert.Empty(t, b.run(second))
-	assert.Equal(t, applied, b.pd.Applied(), "the Store knew it already")
+	assert.Empty(t, b.run(second), "nobody hears of it twice")
 	assert.Len(t, b.gone(1), 1)
 }
 
 func TestUnregisterTakesBackOnlyOnesOwn(t *testing.T) {
 	b := newBroker(t, Config{})
 	b.discover(9, "sum")
-	b.register(1, "sum", modern(1, "i"))
+	b.register(1, modern(1, "i"), "sum")
 	for name, p := range map[string]message.ProviderHost{"another host": modern(2, "i"), "another instance": modern(1, "j"), "no instance": at(1)} {
-		txn, err := b.pd.PlanUnregister(1, "sum", p)
+		txn, err := b.pd.PlanUnregister(1, Unregistered, p, "sum")
 		require.NoError(t, err)
 		assert.Empty(t, txn.Then, name)
 	}
-	txn, err := b.pd.PlanUnregister(2, "sum", modern(1, "i"))
+	txn, err := b.pd.PlanUnregister(2, Unregistered, modern(1, "i"), "sum")
 	require.NoError(t, err)
 	assert.Empty(t, txn.Then, "another connection")
-	assert.Equal(t, []Notice{offline(9, "sum", modern(1, "i"))}, b.unregister(1, "sum", modern(1, "i")))
+	assert.Equal(t, []Notice{offline(9, 2, Unregistered, "sum", modern(1, "i"))}, b.unregister(1, modern(1, "i"), "sum"))
 }
 
 func TestHostIsShownAsItsNewestModernProvider(t *testing.T) {
@@ -78,7 +76,7 @@ func TestHostIsShownAsItsNewestModernProvider(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBroker(t, Config{})
 			for i, p := range tt.come {
-				b.register(ConnID(i+1), "sum", p)
+				b.register(ConnID(i+1), p, "sum")
 			}
 			assert.Equal(t, []message.ProviderHost{tt.want}, b.discover(9, "sum"))
 		})
@@ -87,10 +85,10 @@ func TestHostIsShownAsItsNewestModernProvider(t *testing.T) {
 
 func TestDiscoveryIsNotChangedAfterwards(t *testing.T) {
 	b := newBroker(t, Config{})
-	b.register(1, "sum", at(1))
+	b.register(1, at(1), "sum")
 	before := b.discover(9, "sum")
-	b.register(1, "sum", at(2))
-	b.unregister(1, "sum", at(1))
+	b.register(1, at(2), "sum")
+	b.unregister(1, at(1), "sum")
 	assert.Equal(t, []message.ProviderHost{at(1)}, before)
 	assert.Equal(t, []message.ProviderHost{at(2)}, b.discover(9, "sum"))
 }
@@ -102,24 +100,24 @@ func TestDiscoveryKeepsNothingOfTheRequest(t *testing.T) {
 	b.discover(9, name)
 	copy(frame, "XXX")
 	assert.Contains(t, b.pd.methods, "sum", "the name outlives the frame it came in")
-	assert.Len(t, b.register(1, "sum", at(1)), 1)
+	assert.Len(t, b.register(1, at(1), "sum"), 1)
 }
 
 func TestPlansDeleteWhateverAConnectionProvides(t *testing.T) {
 	b := newBroker(t, Config{})
 	for i := range 2*maxOps + 1 {
-		b.register(1, fmt.Sprint("m", i), at(1))
+		b.register(1, at(1), fmt.Sprint("m", i))
 	}
-	b.register(2, "m0", at(1))
-	txns := b.pd.PlanDisconnect(1)
+	b.register(2, at(1), "m0")
+	txns := b.pd.PlanDisconnect(1, Disconnected)
 	require.Len(t, txns, 3)
 	for _, txn := range txns {
 		assert.LessOrEqual(t, len(txn.Then), maxOps)
 	}
 	b.run(txns[1])
-	assert.Len(t, b.pd.PlanDisconnect(1), 2, "what failed is planned again")
+	assert.Len(t, b.pd.PlanDisconnect(1, Disconnected), 2, "what failed is planned again")
 	b.gone(1)
-	assert.Nil(t, b.pd.PlanDisconnect(1))
+	assert.Nil(t, b.pd.PlanDisconnect(1, Disconnected))
 	kvs, _, err := b.store.Range(t.Context(), Prefix, 0)
 	require.NoError(t, err)
 	require.Len(t, kvs, 1)
@@ -128,22 +126,22 @@ func TestPlansDeleteWhateverAConnectionProvides(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	b := newBroker(t, Config{MaxProvidersPerConn: 2, MaxMethodsPerDiscoverer: 2, MaxProvidersPerMethod: 3, MaxMethod: 8, MaxIP: 9, MaxInstance: 4})
-	b.register(1, "sum", at(1))
-	b.register(1, "sum", at(2))
-	b.register(2, "sum", at(1))
+	b.register(1, at(1), "sum")
+	b.register(1, at(2), "sum")
+	b.register(2, at(1), "sum")
 	b.discover(9, "sum")
 	b.discover(9, "max")
 	host := func(ip string, port int) message.ProviderHost {
 		return message.ProviderHost{Host: abstract.Host{IP: ip, Port: port}}
 	}
 	register := func(conn ConnID, method string, p message.ProviderHost) func() error {
-		return func() error { _, err := b.pd.PlanRegister(conn, method, p); return err }
+		return func() error { _, err := b.pd.PlanRegister(conn, p, method); return err }
 	}
 	unregister := func(conn ConnID, method string, p message.ProviderHost) func() error {
-		return func() error { _, err := b.pd.PlanUnregister(conn, method, p); return err }
+		return func() error { _, err := b.pd.PlanUnregister(conn, Unregistered, p, method); return err }
 	}
 	discover := func(conn ConnID, method string) func() error {
-		return func() error { _, err := b.pd.Discover(conn, method); return err }
+		return func() error { _, _, err := b.pd.Discover(conn, method); return err }
 	}
 	tests := []struct {
 		name string
@@ -184,7 +182,7 @@ func TestLimits(t *testing.T) {
 
 func TestChangesAreAppliedOnce(t *testing.T) {
 	m := NewPDManager(Config{})
-	_, err := m.Discover(9, "sum")
+	_, _, err := m.Discover(9, "sum")
 	require.Error(t, err)
 	e := entry{"sum", owner{"elsewhere", 1}, "", at(1).Host}
 	put := abstract.Change{Revision: 5, Events: []abstract.Event{{KV: abstract.KV{Key: e.key()}}}}
@@ -195,7 +193,7 @@ func TestChangesAreAppliedOnce(t *testing.T) {
 	gone.Revision = 4
 	assert.Empty(t, m.Apply(gone))
 	gone.Revision = 6
-	assert.Equal(t, []Notice{offline(9, "sum", at(1))}, m.Apply(gone))
+	assert.Equal(t, []Notice{offline(9, 2, Unknown, "sum", at(1))}, m.Apply(gone))
 	gone.Revision = 7
 	assert.Empty(t, m.Apply(gone), "it is not there")
 	assert.EqualValues(t, 7, m.Applied())
@@ -216,12 +214,12 @@ func TestProvidersOfOtherBrokersAreNotOurs(t *testing.T) {
 	b := newBroker(t, Config{Broker: "a"})
 	other := NewPDManager(Config{Broker: "b"})
 	b.store.Follow(Prefix, func(c abstract.Change) { other.Apply(c) })
-	b.register(1, "sum", at(1))
-	hosts, err := other.Discover(9, "sum")
+	b.register(1, at(1), "sum")
+	hosts, _, err := other.Discover(9, "sum")
 	require.NoError(t, err)
 	assert.Equal(t, []message.ProviderHost{at(1)}, hosts)
-	assert.Empty(t, other.PlanDisconnect(1), "its connection 1 is another one")
-	txn, err := other.PlanUnregister(1, "sum", at(1))
+	assert.Empty(t, other.PlanDisconnect(1, Disconnected), "its connection 1 is another one")
+	txn, err := other.PlanUnregister(1, Unregistered, at(1), "sum")
 	require.NoError(t, err)
 	assert.Empty(t, txn.Then)
 	check(t, other)
@@ -229,9 +227,9 @@ func TestProvidersOfOtherBrokersAreNotOurs(t *testing.T) {
 
 func TestLoadTellsTheDifference(t *testing.T) {
 	b := newBroker(t, Config{Broker: "a"})
-	b.register(1, "stays", at(1))
-	b.register(1, "goes", at(1))
-	b.register(1, "moves", at(1))
+	b.register(1, at(1), "stays")
+	b.register(1, at(1), "goes")
+	b.register(1, at(1), "moves")
 	kvs, rev := list(t, b)
 
 	m := NewPDManager(Config{Broker: "b"})
@@ -239,16 +237,16 @@ func TestLoadTellsTheDifference(t *testing.T) {
 	require.True(t, ok)
 	assert.Empty(t, notices, "nobody has asked yet")
 	for _, method := range []string{"stays", "goes", "moves", "comes"} {
-		_, _ = m.Discover(9, method)
+		_, _, _ = m.Discover(9, method)
 	}
-	b.unregister(1, "goes", at(1))
-	b.register(2, "comes", at(2))
-	b.register(2, "moves", at(1))
-	b.unregister(1, "moves", at(1))
+	b.unregister(1, at(1), "goes")
+	b.register(2, at(2), "comes")
+	b.register(2, at(1), "moves")
+	b.unregister(1, at(1), "moves")
 	kvs, rev = list(t, b)
 	notices, ok = m.Load(kvs, rev)
 	require.True(t, ok)
-	assert.Equal(t, []Notice{online(9, "comes", at(2)), offline(9, "goes", at(1))}, notices)
+	assert.Equal(t, []Notice{online(9, "comes", at(2)), offline(9, 2, Unknown, "goes", at(1))}, notices)
 	assert.Equal(t, rev, m.Applied())
 	check(t, m)
 

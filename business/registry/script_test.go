@@ -21,10 +21,12 @@ import (
 // the indented lines below it are what is sent, in order: notices with the
 // number of who gets them, then the answer after "=".
 //
-//	1 register METHOD HOST [instance=ID] [hello]
-//	1 unregister METHOD HOST [instance=ID]
+//	1 register METHOD[,METHOD] HOST [instance=ID] [hello] [weight=N] [draining]
+//	1 unregister METHOD[,METHOD] HOST [instance=ID]
 //	1 discover METHOD
 //	1 gone
+//	1 lost
+//	0 mark HOST STATE
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	require.NoError(t, err)
@@ -67,9 +69,18 @@ func act(t *testing.T, b *broker, words []string) []string {
 	conn := ConnID(n)
 	switch words[1] {
 	case "register":
-		return answer(b.register(conn, words[2], parseProvider(t, words[3:])), "ok")
+		return answer(b.register(conn, parseProvider(t, words[3:]), strings.Split(words[2], ",")...), "ok")
 	case "unregister":
-		return answer(b.unregister(conn, words[2], parseProvider(t, words[3:])), "ok")
+		return answer(b.unregister(conn, parseProvider(t, words[3:]), strings.Split(words[2], ",")...), "ok")
+	case "mark":
+		host, err := abstract.ParseHost(words[2])
+		require.NoError(t, err)
+		state, ok := abstract.ParseProviderState(words[3])
+		require.True(t, ok, words[3])
+		return answer(b.pd.Mark(host, state), "")
+	case "lost":
+		b.pd.Forget(conn)
+		return answer(b.pd.Lose(conn), "")
 	case "discover":
 		hosts := "service not found"
 		if list := b.discover(conn, words[2]); len(list) > 0 {
@@ -109,6 +120,15 @@ func parseProvider(t *testing.T, words []string) (p message.ProviderHost) {
 	for _, word := range words[1:] {
 		if id, ok := strings.CutPrefix(word, "instance="); ok {
 			p.Instance = id
+			continue
+		}
+		if n, ok := strings.CutPrefix(word, "weight="); ok {
+			p.Weight, err = strconv.Atoi(n)
+			require.NoError(t, err)
+			continue
+		}
+		if word == "draining" {
+			p.State = abstract.Retiring
 			continue
 		}
 		require.Equal(t, "hello", word)

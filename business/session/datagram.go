@@ -57,9 +57,15 @@ func (b *Beater) Append(dst []byte) []byte {
 	return appendDatagram(dst, b.id, &b.secret, b.sequence)
 }
 
-// Sequence returns the sequence of the last heartbeat. A HELLO that resumes the
-// session names it, so that none of the old ones can be used again.
+// Sequence returns the sequence of the last heartbeat or HELLO.
 func (b *Beater) Sequence() uint64 { return b.sequence }
+
+// Claim returns the sequence that a HELLO names which resumes the session: each
+// another one, so that neither it nor any heartbeat before it can be used again.
+func (b *Beater) Claim() uint64 {
+	b.sequence++
+	return b.sequence
+}
 
 func appendDatagram(dst []byte, id ID, secret *Secret, sequence uint64) []byte {
 	start := len(dst)

@@ -50,6 +50,8 @@ type entry struct {
 	conn     Conn   // that it is on, or nil
 	received uint64 // of conn, when we last looked
 	sequence uint64 // of the last heartbeat
+	claimed  uint64 // the sequence that the last HELLO named
+	owner    string // whose it is: only that identity gets on with it; empty: not known yet
 
 	heard    time.Duration // the last sign of life that we know of
 	deadline time.Duration // when to look for one
@@ -99,20 +101,29 @@ func (e *entry) grant(resumed bool) Grant {
 	return Grant{ID: e.id, Secret: e.secret, Interval: e.interval, Misses: int(e.misses), Resumed: resumed}
 }
 
-// Greet does what a HELLO asks for: the session it names goes on over conn, or,
-// where there is no such living session or the secret is not its own, a new one is
-// opened. old is the connection that the session was taken from, nil when there
-// was none or it is conn: tell it goodbye. The error is Overloaded, or Internal
+// Greet does what a HELLO of an identity asks for: the session it names goes on over
+// conn, or, where there is no such living session or the secret is not its own, a new
+// one is opened. old is the connection that the session was taken from, nil when there
+// was none or it is conn: tell it goodbye. The error is Overloaded, Denied for who
+// knows the secret and may not go on with the session all the same, or Internal
 // without a source of randomness.
-func (m *SessionManager) Greet(req *message.SessionRequest, conn Conn, now time.Duration) (g Grant, old Conn, err error) {
+func (m *SessionManager) Greet(req *message.SessionRequest, conn Conn, identity string, now time.Duration) (g Grant, old Conn, err error) {
 	id, ok1 := ParseID(req.ID)
 	secret, ok2 := ParseSecret(req.Secret)
 	if ok1 && ok2 {
+		if e := m.owned(id, &secret); e != nil {
+			if err := e.claim(req.Sequence, identity); err != nil {
+				m.stats.refused++
+				return Grant{}, nil, err
+			}
+		}
 		if g, old, ok := m.Resume(id, secret, req.Sequence, conn, now); ok {
 			return g, old, nil
 		}
 	}
-	g, err = m.Open(conn, now)
+	if g, err = m.Open(conn, now); err == nil {
+		m.sessions[g.ID].owner = identity
+	}
 	return g, nil, err
 }
 
@@ -141,12 +152,8 @@ func (m *SessionManager) Open(conn Conn, now time.Duration) (Grant, error) {
 // of the owner's last heartbeat. old is as in Greet. It is not ok when there is no
 // such session or the secret is not its own.
 func (m *SessionManager) Resume(id ID, secret Secret, sequence uint64, conn Conn, now time.Duration) (g Grant, old Conn, ok bool) {
-	e := m.alive(id)
+	e := m.owned(id, &secret)
 	if e == nil {
-		return g, nil, false
-	}
-	got, want := secret.hash(), e.hash()
-	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 		return g, nil, false
 	}
 	e.secret, e.keyed = secret, true
@@ -158,6 +165,19 @@ func (m *SessionManager) Resume(id ID, secret Secret, sequence uint64, conn Conn
 	e.hear(now)
 	m.stats.resumed++
 	return e.grant(true), old, true
+}
+
+// owned returns a living session if the secret is its own, else nil.
+func (m *SessionManager) owned(id ID, secret *Secret) *entry {
+	e := m.alive(id)
+	if e == nil {
+		return nil
+	}
+	got, want := secret.hash(), e.hash()
+	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+		return nil
+	}
+	return e
 }
 
 // hash returns the hash of the secret.

@@ -222,7 +222,7 @@ func TestGreetOpensWhereThereIsNothingToResume(t *testing.T) {
 			if c.before != nil {
 				c.before(w, g)
 			}
-			got, _, err := w.m.Greet(c.ask(g), nil, w.now)
+			got, _, err := w.m.Greet(c.ask(g), nil, "", w.now)
 			require.NoError(t, err)
 			assert.Equal(t, c.resumed, got.Resumed)
 			assert.Equal(t, c.resumed, got.ID == g.ID)
@@ -326,7 +326,7 @@ func TestSessionsAreLimited(t *testing.T) {
 	}
 	_, err := m.Open(nil, 0)
 	require.ErrorIs(t, err, abstract.ErrOverloaded)
-	_, _, err = m.Greet(&message.SessionRequest{}, nil, 0)
+	_, _, err = m.Greet(&message.SessionRequest{}, nil, "", 0)
 	require.ErrorIs(t, err, abstract.ErrOverloaded)
 	assert.Equal(t, 2, m.Stats().Sessions)
 }

@@ -2,8 +2,8 @@ package session
 
 // stats counts since the start.
 type stats struct {
-	opened, resumed, closed, expired, missed, stalls uint64
-	beats                                            [beatResults]uint64
+	opened, resumed, refused, closed, expired, missed, stalls uint64
+	beats                                                     [beatResults]uint64
 }
 
 // Stats is what a SessionManager has counted since it was made, and what it holds.
@@ -14,6 +14,7 @@ type Stats struct {
 
 	Opened  uint64
 	Resumed uint64
+	Refused uint64 // HELLOs that knew a session's secret and may not go on with it
 	Closed  uint64 // by their owners
 	Expired uint64
 	Missed  uint64 // intervals without a sign of life
@@ -30,7 +31,7 @@ type Stats struct {
 func (m *SessionManager) Stats() Stats {
 	s := Stats{
 		Sessions: len(m.due), Ending: len(m.sessions) - len(m.due),
-		Opened: m.stats.opened, Resumed: m.stats.resumed, Closed: m.stats.closed, Expired: m.stats.expired,
+		Opened: m.stats.opened, Resumed: m.stats.resumed, Refused: m.stats.refused, Closed: m.stats.closed, Expired: m.stats.expired,
 		Missed: m.stats.missed, Stalls: m.stats.stalls,
 		Beats: m.stats.beats[BeatRenewed], Malformed: m.stats.beats[BeatMalformed], Unknown: m.stats.beats[BeatUnknown],
 		Replayed: m.stats.beats[BeatReplayed], Forged: m.stats.beats[BeatForged],

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"trefoil/client"
+	"trefoil/cmd/trefoil/internal/logs"
 )
 
 // The exit statuses.
@@ -57,7 +58,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // complain writes an error in one line.
 func (a *app) complain(cmd *cobra.Command, err error) {
-	fmt.Fprintf(a.stderr, "%s: %s\n", cmd.CommandPath(), oneLine(err.Error()))
+	fmt.Fprintf(a.stderr, "%s: %s\n", cmd.CommandPath(), inWords(err))
 }
 
 // usageError is what the user can put right on the command line.
@@ -85,6 +86,10 @@ func (a *app) reported(s *settings, err error) error {
 		Error *errorOutput `json:"error"`
 	}{newErrorOutput(err)}))
 }
+
+// inWords is an error for people, in one line. Tokens that were put into wrong places
+// are not repeated.
+func inWords(err error) string { return oneLine(string(logs.HideTokens([]byte(err.Error())))) }
 
 // oneLine makes one line of text that may come from a peer: without line breaks
 // and without what steers a terminal.
@@ -114,7 +119,7 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.AddCommand(
-		a.brokerCommand(), a.provideCommand(), a.callCommand(), a.discoverCommand(),
+		a.brokerCommand(), a.provideCommand(), a.callCommand(), a.discoverCommand(), a.registryCommand(),
 		a.topicCommand(), a.pubCommand(), a.subCommand(), a.nodeCommand(), a.shellCommand(), a.tokenCommand(),
 		a.configCommand(), a.benchCommand(), a.demoCommand(), a.demoProviderCommand(), a.versionCommand(),
 	)

@@ -180,7 +180,7 @@ func (a *app) provideEcho(ctx context.Context, s *settings, method string) (end 
 	if err != nil {
 		return nil, err
 	}
-	srv := server.NewRpcServer("127.0.0.1:0", server.WithLogger(a.logger(s)), server.WithRegistry(client.NewRegistryClient(conn)))
+	srv := server.NewRpcServer("127.0.0.1:0", append(s.compressServer(), server.WithLogger(a.logger(s)), server.WithRegistry(client.NewRegistryClient(conn)))...)
 	var serving sync.WaitGroup
 	end = func() {
 		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)

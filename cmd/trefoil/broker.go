@@ -55,6 +55,11 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 		return err
 	}
 	opts = append(opts, secure...)
+	looks, err := s.own.registryOptions(set.say)
+	if err != nil {
+		return err
+	}
+	opts = append(opts, looks...)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	if s.data != "" || len(s.own.etcd) > 0 {

@@ -12,6 +12,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/client"
+	"trefoil/cmd/trefoil/internal/logs"
 )
 
 func (a *app) callCommand() *cobra.Command {
@@ -35,8 +36,11 @@ type callOutput struct {
 	Result   json.RawMessage `json:"result,omitempty"`
 	Instance string          `json:"instance,omitempty"` // who answered
 	Attempts int             `json:"attempts,omitempty"`
+	Relayed  bool            `json:"relayed,omitempty"` // the answer came through the broker
 	Ms       float64         `json:"ms"`
 	Error    *errorOutput    `json:"error,omitempty"`
+
+	Instances []instanceOutput `json:"instances,omitempty"` // with --explain
 }
 
 // errorOutput is an error for programs.
@@ -51,7 +55,7 @@ type errorOutput struct {
 }
 
 func newErrorOutput(err error) *errorOutput {
-	out := &errorOutput{RCode: abstract.CodeOf(err), Message: err.Error(), Sent: abstract.SentNo.String()}
+	out := &errorOutput{RCode: abstract.CodeOf(err), Message: string(logs.HideTokens([]byte(err.Error()))), Sent: abstract.SentNo.String()}
 	var e *abstract.Error
 	if errors.As(err, &e) {
 		out.Details, out.Instance, out.Attempts, out.Sent = e.Details, e.Instance, e.Attempts, e.Sent.String()
@@ -64,6 +68,9 @@ func (a *app) call(ctx context.Context, s *settings, args []string) error {
 	if err := positive("timeout", s.timeout); err != nil {
 		return err
 	}
+	if err := checkProtection(s); err != nil {
+		return err
+	}
 	params, err := parameters(args[1:])
 	if err != nil {
 		return err
@@ -71,10 +78,18 @@ func (a *app) call(ctx context.Context, s *settings, args []string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	begun := time.Now()
-	reply, err := a.callOnce(ctx, s, args[0], params)
-	out := callOutput{
-		Method: args[0], Mode: s.mode, Result: reply.Raw, Instance: reply.Instance, Attempts: reply.Attempts,
-		Ms: float64(time.Since(begun).Microseconds()) / 1000,
+	out := callOutput{Method: args[0], Mode: s.mode}
+	reply, err := a.callOnce(ctx, s, &out, params)
+	out.Result, out.Instance, out.Attempts, out.Relayed = reply.Raw, reply.Instance, reply.Attempts, reply.Relayed
+	out.Ms = float64(time.Since(begun).Microseconds()) / 1000
+	attempts := out.Attempts
+	if err != nil {
+		attempts = newErrorOutput(err).Attempts
+	}
+	if s.protect.explain && !s.json {
+		if problem := explain(a.stderr, out, attempts); problem != nil {
+			return problem
+		}
 	}
 	if err != nil {
 		if s.json {
@@ -101,21 +116,18 @@ func parameters(args []string) (json.RawMessage, error) {
 	return text, nil
 }
 
-// callOnce connects, calls and disconnects.
-func (a *app) callOnce(ctx context.Context, s *settings, method string, params json.RawMessage) (client.Reply, error) {
+// callOnce connects, calls, notes what is to be explained, and disconnects.
+func (a *app) callOnce(ctx context.Context, s *settings, out *callOutput, params json.RawMessage) (client.Reply, error) {
+	method := out.Method
 	calls, end, err := a.caller(ctx, s)
 	if err != nil {
 		return client.Reply{}, err
 	}
 	defer end()
-	opts := []client.CallOption{client.Timeout(s.timeout)}
-	if s.idempotent {
-		opts = append(opts, client.Idempotent())
+	reply, err := callIn(ctx, s.mode, calls, method, params, callOptions(s))
+	if s.protect.explain {
+		out.Instances = instanceOutputs(calls.Instances(method))
 	}
-	if s.key != "" {
-		opts = append(opts, client.Key(s.key))
-	}
-	reply, err := callIn(ctx, s.mode, calls, method, params, opts)
 	return reply, methodError(method, err)
 }
 

@@ -66,6 +66,12 @@ var (
 	errStopped       = abstract.Errorf(abstract.Draining, "the provider has stopped; call another one")
 )
 
+// check runs the command to see whether it succeeds.
+func (c *commands) check(ctx context.Context) error {
+	_, err := c.handle(ctx, json.RawMessage("{}"))
+	return err
+}
+
 // handle runs the command for one request; it is a server.Handler.
 func (c *commands) handle(ctx context.Context, params json.RawMessage) (any, error) {
 	if !c.begin() {

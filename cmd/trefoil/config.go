@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"trefoil/cmd/trefoil/internal/config"
+	"trefoil/cmd/trefoil/internal/logs"
 )
 
 //go:generate go run . config docs ../../docs/configuration.md
@@ -65,8 +66,8 @@ func (a *app) configCheck(_ context.Context, s *settings, args []string) error {
 		return errors.Join(err, a.say(s, map[string]any{"event": "checked", "file": args[0]}, "%s is all right", args[0]))
 	}
 	for _, f := range faults {
-		out := faultOutput{f.Origin.Name, f.Origin.Line, f.Origin.Column, f.Text}
-		if err := a.say(s, out, "%s", oneLine(f.Error())); err != nil {
+		out := faultOutput{f.Origin.Name, f.Origin.Line, f.Origin.Column, string(logs.HideTokens([]byte(f.Text)))}
+		if err := a.say(s, out, "%s", inWords(f)); err != nil {
 			return err
 		}
 	}

@@ -116,6 +116,7 @@ func (r *running) apply(srv *server.Broker, next *settings) error {
 		return err
 	}
 	srv.SetLimits(next.own.limits())
+	srv.SetRelaying(next.own.relay)
 	r.s.liveDrain.Store(&next.drainTimeout)
 	return nil
 }

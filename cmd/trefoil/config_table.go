@@ -19,6 +19,7 @@ type brokerSettings struct {
 	maxFrame, maxQueued, maxInbound, maxNodeBytes config.Size
 	subscriberQueue, watcherQueue                 config.Size
 	maxDepth, maxConns, maxNodes                  int
+	acceptRate, callRate, callBurst               int
 	writeTimeout, frameTimeout                    time.Duration
 
 	pingInterval    time.Duration
@@ -27,12 +28,23 @@ type brokerSettings struct {
 	sessionMisses   int
 	heartbeats      bool
 
+	healthInterval, healthTimeout time.Duration
+	dialBack                      time.Duration
+	healthFailures                int
+	lossPercent                   int
+	lossHold                      time.Duration
+	registryCA                    string
+	relay                         bool
+
 	etcd                                   []string
 	etcdPrefix, etcdUsername, etcdPassword string
 
 	tlsCert, tlsKey, tlsClientCA string
 	tlsRequire                   bool
 	policy, tokens               string
+
+	compress      []string
+	compressAbove config.Size
 
 	logLevels     map[string]string
 	logFile       string
@@ -53,7 +65,10 @@ func brokerTable(s *settings) config.Table {
 		{Key: "serve", Flag: "serve", To: &s.serve, Default: strings.Join(roles, ","), Choices: roles, Min: "1", Help: "run these `ROLES`; in a flag or a variable separated by commas"},
 		{Key: "data", Flag: "data", To: &s.data, Help: "keep nodes, sessions, topics and registrations in the directory `DIR`, so that they survive the broker; in memory when there is none"},
 		{Key: "restart_grace", Flag: "restart-grace", To: &s.restartGrace, Default: "10s", Max: "1d", Help: "with a directory or an etcd: how long after its start the broker waits for providers that it knew before to come back"},
+		{Key: "relay", Flag: "relay", To: &b.relay, Default: "true", Reload: true, Help: "pass calls on to providers over their own connections to the broker, for callers that ask for it; turned off, calls under way go on"},
 		{Key: "drain_timeout", Flag: "drain-timeout", To: &s.drainTimeout, Default: "10s", Max: "1d", Reload: true, Help: "how long running calls may take to end after SIGTERM or an interrupt"},
+		{Key: "compression", Flag: "compression", To: &b.compress, Default: "s2,zstd", Choices: compressNames(), Min: "1", Help: "`METHODS` of compressing bodies that peers may use, the preferred first: only those are sent compressed bodies who ask for it in HELLO; none is off. In a flag or a variable separated by commas"},
+		{Key: "compress_above", Flag: "compress-above", To: &b.compressAbove, Default: "4KiB", Max: "1GiB", Help: "a body of so many bytes, or fewer, is sent as it is"},
 
 		{Key: "etcd.endpoints", Flag: "etcd", To: &b.etcd, Help: "keep what data keeps in the etcd at these `URLS`, in place of a directory; in a flag or a variable separated by commas"},
 		{Key: "etcd.prefix", Flag: "etcd-prefix", To: &b.etcdPrefix, Default: "/trefoil", Help: "what the broker's keys in the etcd begin with; one broker at a time can use a `PREFIX`"},
@@ -63,6 +78,9 @@ func brokerTable(s *settings) config.Table {
 		{Key: "limits.max_frame", Flag: "max-frame", To: &b.maxFrame, Default: "8MiB", Min: "4KiB", Max: "1GiB", Help: "the longest frame taken and sent; peers learn it from HELLO"},
 		{Key: "limits.max_depth", Flag: "max-depth", To: &b.maxDepth, Default: "128", Min: "8", Max: "1000", Help: "how deep JSON may be nested"},
 		{Key: "limits.max_conns", Flag: "max-conns", To: &b.maxConns, Default: "100000", Min: "1", Max: "10000000", Help: "how many connections are held; further ones are closed at once"},
+		{Key: "limits.accept_rate", Flag: "accept-rate", To: &b.acceptRate, Default: "2000", Min: "0", Max: "10000000", Reload: true, Help: "how many connections are taken in a second, and four times as many at once after a pause; who is too many is told when to come again, and legacy peers are closed. 0 is no limit"},
+		{Key: "limits.call_rate", Flag: "call-rate", To: &b.callRate, Default: "0", Min: "0", Max: "10000000", Reload: true, Help: "how many calls to the broker, or through it, all peers of one identity make in a second; further ones are refused with rcode 20. 0 is no limit"},
+		{Key: "limits.call_burst", Flag: "call-burst", To: &b.callBurst, Default: "0", Min: "0", Max: "10000000", Reload: true, Help: "how many of these at once after a pause; 0 is one second's worth"},
 		{Key: "limits.max_queued", Flag: "max-queued", To: &b.maxQueued, Default: "32MiB", Min: "64KiB", Max: "1GiB", Help: "what may wait to be written in one write class of a connection; above it the connection is closed"},
 		{Key: "limits.max_inbound", Flag: "max-inbound", To: &b.maxInbound, Default: "32MiB", Min: "64KiB", Max: "1GiB", Help: "what may be received of one connection and wait to be handled; above it the connection is closed, or made to wait"},
 		{Key: "limits.write_timeout", Flag: "write-timeout", To: &b.writeTimeout, Default: "10s", Min: "10ms", Max: "1h", Help: "a write that gets nowhere for so long closes its connection"},
@@ -81,6 +99,14 @@ func brokerTable(s *settings) config.Table {
 
 		{Key: "ping.interval", Flag: "ping-interval", To: &b.pingInterval, Default: "2s", Min: "10ms", Max: "1h", Help: "how long a peer may be silent before it is pinged; peers learn it from HELLO and do the same"},
 		{Key: "ping.misses", Flag: "ping-misses", To: &b.pingMisses, Default: "5", Min: "2", Max: "1000", Help: "after how many silent intervals a peer is given up"},
+		{Key: "registry.health_interval", Flag: "health-interval", To: &b.healthInterval, Default: "0s", Max: "1h", Help: "look this often whether every provider can be reached; 0s: only when callers say that they cannot reach one"},
+		{Key: "registry.health_timeout", Flag: "health-timeout", To: &b.healthTimeout, Default: "2s", Min: "10ms", Max: "1m", Help: "how long one such look may take"},
+		{Key: "registry.health_failures", Flag: "health-failures", To: &b.healthFailures, Default: "3", Min: "1", Max: "100", Help: "after how many looks in a row a provider counts as unhealthy that cannot be reached"},
+		{Key: "registry.dial_back", Flag: "dial-back", To: &b.dialBack, Default: "0s", Max: "1m", Help: "connect to a provider before it is announced, and refuse it when that takes longer than this, or another one answers; 0s: believe it"},
+		{Key: "registry.loss_percent", Flag: "loss-percent", To: &b.lossPercent, Default: "50", Min: "1", Max: "100", Help: "when more than this part of the providers' connections break within 10 s, and 20 at least, further losses are not believed for a while; 100: they always are"},
+		{Key: "registry.loss_hold", Flag: "loss-hold", To: &b.lossHold, Default: "1m", Min: "1s", Max: "1h", Help: "for how long at most; 'trefoil registry lift' ends it"},
+		{Key: "registry.tls_ca", Flag: "registry-tls-ca", To: &b.registryCA, Help: "who signs the certificates of providers, in the PEM `FILE`: a broker with TLS looks for them over TLS, and shows its own certificate; the system knows when there is no file"},
+
 		{Key: "sessions.interval", Flag: "session-interval", To: &b.sessionInterval, Default: "2s", Min: "10ms", Max: "1h", Help: "in which time a session needs a sign of life"},
 		{Key: "sessions.misses", Flag: "session-misses", To: &b.sessionMisses, Default: "5", Min: "2", Max: "1000", Help: "after how many intervals in a row without one a session ends, and its nodes with it"},
 		{Key: "sessions.heartbeats", Flag: "heartbeats", To: &b.heartbeats, Default: "true", Help: "sessions are also kept by datagrams, at the same port over UDP"},
@@ -147,7 +173,7 @@ func checkDays(text string) error {
 
 // options are the broker's settings as the server takes them.
 func (b *brokerSettings) options() []server.Option {
-	return []server.Option{
+	return append(b.compression(),
 		server.WithMaxFrame(int(b.maxFrame)), server.WithMaxDepth(b.maxDepth), server.WithMaxConns(b.maxConns),
 		server.WithMaxQueued(int(b.maxQueued)), server.WithMaxInbound(int(b.maxInbound)),
 		server.WithWriteTimeout(b.writeTimeout), server.WithFrameTimeout(b.frameTimeout),
@@ -155,14 +181,25 @@ func (b *brokerSettings) options() []server.Option {
 		server.WithMaxNodes(b.maxNodes, int64(b.maxNodeBytes)),
 		server.WithPing(b.pingInterval, b.pingMisses),
 		server.WithSessions(b.sessionInterval, b.sessionMisses), server.WithHeartbeats(b.heartbeats),
-	}
+		server.WithRelaying(b.relay),
+		server.WithAcceptRate(b.acceptRate), server.WithIdentityRateLimit(float64(b.callRate), b.callBurst),
+	)
 }
 
 // limits are those of the options that can change while the server runs.
 func (b *brokerSettings) limits() server.Limits {
 	return server.Limits{
 		SubscriberQueue: int(b.subscriberQueue), WatcherQueue: int(b.watcherQueue), FrameTimeout: b.frameTimeout,
+		AcceptRate: orNone(b.acceptRate), CallRate: orNone(b.callRate), CallBurst: orNone(b.callBurst),
 	}
+}
+
+// orNone is a limit as server.Limits has it, where 0 changes nothing.
+func orNone(limit int) int {
+	if limit == 0 {
+		return -1
+	}
+	return limit
 }
 
 // logConfig is how a broker logs.

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"trefoil/abstract"
 	"trefoil/client"
 )
 
@@ -132,6 +133,24 @@ func (p *peer) ask(mtype uint32, body string) {
 	require.Contains(p.t, string(answer), `"rcode":0`)
 }
 
+// refusedCalls makes some calls at once, of a method that nobody serves, and returns
+// how many of them were refused as too many.
+func (r *reloaded) refusedCalls() (refused int) {
+	r.t.Helper()
+	const calls = 20
+	p := r.peer()
+	_, err := p.Write(bytes.Repeat(onWire(0, `{"method":"m","parameters":{}}`), calls))
+	require.NoError(r.t, err)
+	for range calls {
+		_, answer, err := p.read()
+		require.NoError(r.t, err)
+		if strings.Contains(string(answer), "more often than is allowed") {
+			refused++
+		}
+	}
+	return refused
+}
+
 // leave sends something that is no frame, and returns when the broker has closed.
 func (r *reloaded) leave() {
 	r.t.Helper()
@@ -178,6 +197,7 @@ func (p *peer) received() (n int) {
 var reloads = map[string]struct {
 	before any // nil: the default
 	after  any
+	also   map[string]any // what else holds, before and after
 	run    func(r *reloaded, reload func())
 }{
 	"drain_timeout": {before: "1000s", after: "100ms", run: func(r *reloaded, reload func()) {
@@ -186,6 +206,46 @@ var reloads = map[string]struct {
 		r.signal(syscall.SIGTERM)
 		assert.Equal(r.t, exitFailed, r.wait())
 		assert.Contains(r.t, r.err.text(), "not everything had ended after 100ms")
+	}},
+	"relay": {after: false, run: func(r *reloaded, reload func()) {
+		conn, err := client.Dial(r.t.Context(), r.addr)
+		require.NoError(r.t, err)
+		defer conn.Close()
+		calls := client.NewDirectRpcClient(conn)
+		defer calls.Close()
+		relayed := func() error { return calls.Call(r.t.Context(), "nobody.provides", nil, nil, client.Relay()) }
+		assert.ErrorIs(r.t, relayed(), abstract.ErrMethodNotFound)
+		reload()
+		assert.ErrorIs(r.t, relayed(), abstract.ErrUnsupported)
+	}},
+	"limits.accept_rate": {after: 1, run: func(r *reloaded, reload func()) {
+		hello := onWire(16, `{"version":1,"agent":"test","max_frame":65536}`)
+		greet := func() string {
+			p := r.peer()
+			defer p.Close()
+			_, err := p.Write(hello)
+			require.NoError(r.t, err)
+			_, answer, err := p.read()
+			require.NoError(r.t, err)
+			return string(answer)
+		}
+		for range 20 {
+			require.Contains(r.t, greet(), `"rcode":0`)
+		}
+		reload()
+		for strings.Contains(greet(), `"rcode":0`) { // the first few still get in
+		}
+		assert.Contains(r.t, greet(), `"retry_after_ms"`)
+	}},
+	"limits.call_rate": {after: 1, run: func(r *reloaded, reload func()) {
+		assert.Zero(r.t, r.refusedCalls())
+		reload()
+		assert.Positive(r.t, r.refusedCalls())
+	}},
+	"limits.call_burst": {also: map[string]any{"limits.call_rate": 1000}, after: 3, run: func(r *reloaded, reload func()) {
+		assert.Zero(r.t, r.refusedCalls())
+		reload()
+		assert.Positive(r.t, r.refusedCalls())
 	}},
 	"limits.frame_timeout": {after: "50ms", run: func(r *reloaded, reload func()) {
 		p := r.peer()
@@ -235,6 +295,7 @@ var reloads = map[string]struct {
 		assert.Contains(r.t, r.lineWith(r.err, "connection closed"), "level=DEBUG")
 	}},
 	"log.levels": {after: object{"conn": "debug", "server": "off"}, run: func(r *reloaded, reload func()) {
+		r.lineWith(r.err, "server started") // which comes after it listens
 		reload()
 		r.glance()
 		assert.Contains(r.t, r.lineWith(r.err, "connection closed"), "level=DEBUG")
@@ -316,6 +377,9 @@ func reloadSetting(t *testing.T, key string) {
 	probe, ok := reloads[key]
 	require.True(t, ok, "reloads needs something that shows it")
 	before := local()
+	for other, value := range probe.also {
+		before = with(before, other, value)
+	}
 	if probe.before != nil {
 		before = with(before, key, probe.before)
 	}

@@ -16,11 +16,39 @@ func (a *app) dial(ctx context.Context, s *settings, opts ...client.Option) (*cl
 	if err != nil {
 		return nil, err
 	}
+	if s.listsIn != "" { // good for something although the broker is away
+		return client.Open(addr, append(own, append(opts, client.WithListsIn(s.listsIn))...)...), nil
+	}
 	conn, err := client.Dial(ctx, addr, append(own, opts...)...)
 	if err != nil {
-		return nil, &plainError{fmt.Sprintf("no broker at %s (%v); start one with 'trefoil broker' or name it with --broker", addr, rootCause(err)), err}
+		return nil, noBroker(addr, err)
 	}
 	return conn, nil
+}
+
+// noBroker says why there is no connection to a broker. One that is there and does not
+// take us is another matter than none.
+func noBroker(addr string, err error) error {
+	if text := refusal(err); text != "" {
+		return &plainError{addr + ": " + text, err}
+	}
+	if errors.Is(err, abstract.ErrDisconnected) {
+		return &plainError{fmt.Sprintf("%s closes the connection (%v); if that broker wants TLS, give --tls or --tls-ca FILE", addr, rootCause(err)), err}
+	}
+	return &plainError{fmt.Sprintf("no broker at %s (%v); start one with 'trefoil broker' or name it with --broker", addr, rootCause(err)), err}
+}
+
+// refusal is what somebody has said who does not take us, or whom we do not take; empty:
+// nobody has.
+func refusal(err error) string {
+	var e *abstract.Error
+	for errors.As(err, &e) {
+		if e.Code == abstract.Denied {
+			return e.Message
+		}
+		err = e.Err
+	}
+	return ""
 }
 
 // dialForLong is for commands that outlive a connection: they tell when it goes
@@ -36,6 +64,7 @@ func (a *app) dialForLong(ctx context.Context, s *settings, opts ...client.Optio
 
 func (a *app) clientOptions(s *settings) ([]client.Option, error) {
 	opts := []client.Option{client.WithLogger(a.logger(s)), client.WithTimeout(s.timeout), client.WithConnectTimeout(s.timeout)}
+	opts = append(opts, s.compressClient()...)
 	secure, err := s.secureClient(a.logger(s))
 	return append(opts, secure...), err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,25 +19,54 @@ func (a *app) discoverCommand() *cobra.Command {
 		Use:   "discover METHOD [flags]",
 		Short: "Print who provides a method",
 		Long: "Print the address of every provider of a method, one a line; without any, exit\n" +
-			"with 1. With --watch go on: a line 'watching METHOD', then a line ONLINE or\n" +
-			"OFFLINE with the address for everybody who is there, comes or goes.",
+			"with 1. After the address stand its state, unless that is up, its tags, and 'held'\n" +
+			"for one that the broker does not know any more; --json shows all. With --watch go\n" +
+			"on: a line 'watching METHOD', then a line ONLINE, CHANGED, HELD or OFFLINE with the\n" +
+			"same for everybody who is there, changes, vanishes without a notice, or goes.",
 		Args: cobra.ExactArgs(1),
 	}, a.discover)
 }
 
 // providerOutput is a provider for programs.
 type providerOutput struct {
-	Host     string `json:"host"`
-	Port     int    `json:"port"`
-	Instance string `json:"instance,omitempty"`
-	Hello    bool   `json:"hello"` // it speaks HELLO; others are existing programs of the LV family
-	Weight   int    `json:"weight,omitempty"`
-	Zone     string `json:"zone,omitempty"`
-	Version  string `json:"version,omitempty"`
+	Host     string            `json:"host"`
+	Port     int               `json:"port"`
+	Instance string            `json:"instance,omitempty"`
+	Hello    bool              `json:"hello"` // it speaks HELLO; others are existing programs of the LV family
+	Weight   int               `json:"weight,omitempty"`
+	Zone     string            `json:"zone,omitempty"`
+	Version  string            `json:"version,omitempty"`
+	Tags     []string          `json:"tags,omitempty"`
+	Meta     map[string]string `json:"metadata,omitempty"`
+	State    string            `json:"state"`
+	Relay    bool              `json:"relay,omitempty"`
+	Held     bool              `json:"held,omitempty"` // the broker does not know it any more, or not yet
 }
 
-func newProviderOutput(p abstract.Provider) providerOutput {
-	return providerOutput{Host: p.Host.IP, Port: p.Host.Port, Instance: p.Instance, Hello: p.Hello, Weight: p.Weight, Zone: p.Zone, Version: p.Version}
+func newProviderOutput(p abstract.Provider, held bool) providerOutput {
+	out := providerOutput{
+		Host: p.Host.IP, Port: p.Host.Port, Instance: p.Instance, Hello: p.Hello, Weight: p.Weight, Zone: p.Zone, Version: p.Version,
+		Tags: p.Tags.All(), State: p.State.String(), Relay: p.Relay, Held: held,
+	}
+	if p.Meta != "" {
+		out.Meta = p.Meta.All()
+	}
+	return out
+}
+
+// line is the provider for people.
+func (o providerOutput) line() string {
+	words := []string{abstract.Host{IP: o.Host, Port: o.Port}.String()}
+	if o.State != abstract.Up.String() {
+		words = append(words, o.State)
+	}
+	if len(o.Tags) > 0 {
+		words = append(words, "tags="+strings.Join(o.Tags, ","))
+	}
+	if o.Held {
+		words = append(words, "held")
+	}
+	return strings.Join(words, " ")
 }
 
 func (a *app) discover(ctx context.Context, s *settings, args []string) error {
@@ -51,32 +82,47 @@ func (a *app) discover(ctx context.Context, s *settings, args []string) error {
 		return err
 	}
 	defer conn.Close()
-	list, err := client.NewDiscoveryClient(conn).Discover(ctx, method)
+	found, err := lookUp(ctx, s, client.NewDiscoveryClient(conn), method)
 	if err != nil {
 		return err
 	}
-	if err := a.printProviders(s, method, list); err != nil {
+	if err := a.printProviders(s, method, found); err != nil {
 		return err
 	}
-	if len(list) == 0 {
+	if len(found.List) == 0 {
 		return &reportedError{errors.New(nobodyProvides(method))}
 	}
 	return nil
 }
 
-func (a *app) printProviders(s *settings, method string, list []abstract.Provider) error {
+// lookUp returns who provides a method: as the broker says, or, with saved lists, as
+// they said when the broker is away.
+func lookUp(ctx context.Context, s *settings, d *client.DiscoveryClient, method string) (abstract.Providers, error) {
+	if s.listsIn == "" {
+		list, err := d.Discover(ctx, method)
+		return abstract.Providers{List: list}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	for p, err := range d.Watch(ctx, method) {
+		return p, err
+	}
+	return abstract.Providers{}, ctx.Err()
+}
+
+func (a *app) printProviders(s *settings, method string, found abstract.Providers) error {
+	out := make([]providerOutput, 0, len(found.List))
+	for _, p := range found.List {
+		out = append(out, newProviderOutput(p, slices.Contains(found.Held, p)))
+	}
 	if s.json {
-		out := make([]providerOutput, 0, len(list))
-		for _, p := range list {
-			out = append(out, newProviderOutput(p))
-		}
 		return writeJSON(a.stdout, struct {
 			Method    string           `json:"method"`
 			Providers []providerOutput `json:"providers"`
 		}{method, out})
 	}
-	for _, p := range list {
-		if _, err := fmt.Fprintln(a.stdout, p.Host); err != nil {
+	for _, p := range out {
+		if _, err := fmt.Fprintln(a.stdout, p.line()); err != nil {
 			return fmt.Errorf("write the output: %w", err)
 		}
 	}
@@ -85,7 +131,7 @@ func (a *app) printProviders(s *settings, method string, list []abstract.Provide
 
 // watchEvent is one line of --watch for programs.
 type watchEvent struct {
-	Event    string          `json:"event"` // watching, online or offline
+	Event    string          `json:"event"` // watching, online, changed, held or offline
 	Method   string          `json:"method"`
 	Provider *providerOutput `json:"provider,omitempty"`
 	At       time.Time       `json:"at"`
@@ -99,6 +145,7 @@ func (a *app) watch(ctx context.Context, s *settings, method string) error {
 	}
 	defer end()
 	first := true
+	var before abstract.Providers
 	for p, err := range client.NewDiscoveryClient(conn).Watch(ctx, method) {
 		if err != nil {
 			if ctx.Err() != nil {
@@ -116,27 +163,52 @@ func (a *app) watch(ctx context.Context, s *settings, method string) error {
 				return err
 			}
 		}
-		if err := a.printChanges(s, p); err != nil {
+		if err := a.printChanges(s, before, p); err != nil {
 			return err
 		}
+		before = p
 	}
 	return nil
 }
 
 // printChanges prints who left before who came: a provider that bounced did so
 // in this order.
-func (a *app) printChanges(s *settings, change abstract.Providers) error {
+func (a *app) printChanges(s *settings, before, now abstract.Providers) error {
+	changed, held := stayed(before, now)
 	for _, c := range []struct {
 		event, word string
 		list        []abstract.Provider
-	}{{"offline", "OFFLINE", change.Offline}, {"online", "ONLINE", change.Online}} {
+	}{{"offline", "OFFLINE", now.Offline}, {"online", "ONLINE", now.Online}, {"changed", "CHANGED", changed}, {"held", "HELD", held}} {
 		for _, p := range c.list {
-			out := newProviderOutput(p)
+			out := newProviderOutput(p, slices.Contains(now.Held, p))
 			event := watchEvent{Event: c.event, Method: p.Method, Provider: &out, At: time.Now()}
-			if err := a.say(s, event, "%s %s", c.word, p.Host); err != nil {
+			line := out.line()
+			if c.event == "offline" { // what it said of itself is over
+				line = p.Host.String()
+			}
+			if err := a.say(s, event, "%s %s", c.word, line); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// stayed returns those who neither came nor went: those who say something else of
+// themselves, or are known again, and those who are held from now on.
+func stayed(before, now abstract.Providers) (changed, held []abstract.Provider) {
+	for _, p := range now.List {
+		i := slices.IndexFunc(before.List, func(q abstract.Provider) bool { return q.Host == p.Host && q.Instance == p.Instance })
+		if i < 0 || slices.Contains(now.Online, p) {
+			continue
+		}
+		was, is := slices.Contains(before.Held, before.List[i]), slices.Contains(now.Held, p)
+		switch {
+		case is && !was:
+			held = append(held, p)
+		case is != was || before.List[i] != p:
+			changed = append(changed, p)
+		}
+	}
+	return changed, held
 }

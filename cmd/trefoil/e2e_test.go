@@ -104,6 +104,9 @@ func TestWatchSeesAProviderComeAndGo(t *testing.T) {
 			provider, addr := startProvider(t, broker, "m", "cat")
 			require.Equal(t, "ONLINE "+addr, watch.line(watch.out))
 			provider.signal(sig)
+			if sig == syscall.SIGTERM {
+				require.Equal(t, "CHANGED "+addr+" draining", watch.line(watch.out))
+			}
 			require.Equal(t, "OFFLINE "+addr, watch.line(watch.out))
 			watch.signal(os.Interrupt)
 			assert.Equal(t, exitOK, watch.wait())

@@ -37,8 +37,17 @@ type settings struct {
 	tlsCA, tlsCert, tlsKey, tokenFile string
 	tokens, note                      string
 	expires                           time.Duration
+	compress                          string
 	traits                            abstract.Traits
+	tags, listsIn                     string
+	health                            string
+	shed                              bool
+	callRate                          int
+	meta                              []string
+	ttl                               time.Duration
 	balancing, key, zone              string
+	protect                           protectSettings
+	relayed                           bool
 
 	own       brokerSettings
 	given     map[string]string             // the flags of settings that were given
@@ -50,7 +59,7 @@ type settings struct {
 type flagRow struct {
 	commands string // their names, separated by spaces
 	name     string
-	to       any // where the value goes: *string, *bool, *int or *time.Duration
+	to       any // where the value goes: *string, *[]string, *bool, *int or *time.Duration
 	def      any
 	help     string
 	hidden   bool
@@ -64,22 +73,28 @@ func flagTable(s *settings) []flagRow {
 	const reading = "node-get node-ls node-stat node-exists"
 	const verbs = reading + " node-create node-set node-delete node-multi node-sync"
 	const nodes = verbs + " node-watch shell"
-	const secured = "provide call discover create remove pub sub " + nodes
-	const talking = "provide call discover create remove pub sub demo-provider " + bench + " " + nodes
-	return []flagRow{
+	const admin = "registry-status registry-lift "
+	const secured = admin + "provide call discover create remove pub sub " + nodes
+	const talking = admin + "provide call discover create remove pub sub demo-provider " + bench + " " + nodes
+	return append(append(protectFlags(s), relayFlags(s)...), []flagRow{
 		{commands: talking, name: "broker", to: &s.broker, def: "", help: "the broker's `ADDR`: host:port, or unix:/path (default $TREFOIL_BROKER, then " + defaultAddr + ")"},
 		{commands: secured, name: "tls", to: &s.tls, def: false, help: "protect connections with TLS; the system knows who signs the servers' certificates"},
 		{commands: secured, name: "tls-ca", to: &s.tlsCA, def: "", help: "the same, and `FILE` has the certificates of who signs them"},
 		{commands: secured, name: "tls-cert", to: &s.tlsCert, def: "", help: "show the certificate in `FILE`; a provider also serves with it"},
 		{commands: secured, name: "tls-key", to: &s.tlsKey, def: "", help: "its key, in `FILE`"},
 		{commands: secured, name: "token-file", to: &s.tokenFile, def: "", help: "say who this is by the token in `FILE` (default $TREFOIL_TOKEN)"},
+		{commands: "provide call pub sub bench-rpc bench-topic", name: "compress", to: &s.compress, def: "", help: "compress long bodies, where the other side can: `METHOD` is s2 (fast) or zstd (smaller), or both, the preferred first, separated by commas"},
 		{commands: "token-new", name: "file", to: &s.tokens, def: "", help: "add the token's hash to `FILE`"},
 		{commands: "token-new", name: "expires", to: &s.expires, def: time.Duration(0), help: "the token is good for this time (0: for ever)"},
 		{commands: "token-new", name: "note", to: &s.note, def: "", help: "a `TEXT` for people, kept in the file"},
 		{commands: "call bench-rpc", name: "direct", to: &s.direct, def: "", help: "call the server at `ADDR` without asking a broker"},
 		{commands: "broker config-show", name: "config", to: &s.config, def: "", help: "read the settings in the JSON `FILE`; flags and the environment win over it (default $" + configEnv + ")"},
 		{commands: "provide demo-provider", name: "listen", to: &s.listen, def: "127.0.0.1:0", help: "listen for calls on `ADDR`, host:port; port 0 takes a free one"},
-		{commands: "provide", name: "advertise", to: &s.advertise, def: "", help: "register `HOST:PORT`, when callers cannot reach the address listened on"},
+		{commands: "provide", name: "advertise", to: &s.advertise, def: "", help: "register `HOST:PORT`, when callers cannot reach the address listened on; :PORT at the address from which the broker sees this provider"},
+		{commands: "provide", name: "ttl", to: &s.ttl, def: time.Duration(0), help: "the registration ends when this provider has not renewed it for so long, which it does three times in that time (0: it lasts as long as the connection)"},
+		{commands: "provide", name: "tags", to: &s.tags, def: "", help: "`WORDS` for callers to choose by, separated by commas"},
+		{commands: "provide", name: "meta", to: &s.meta, def: []string(nil), help: "a fact about this provider, `NAME=VALUE`; may be given more than once"},
+		{commands: "call discover", name: "lists-in", to: &s.listsIn, def: "", help: "keep the last lists of providers in the directory `DIR`, and use them while the broker is away"},
 		{commands: "provide", name: "weight", to: &s.traits.Weight, def: 0, help: "this provider's share of the calls, beside the others' weights (0: 100)"},
 		{commands: "provide", name: "zone", to: &s.traits.Zone, def: "", help: "the `ZONE` that it is in"},
 		{commands: "provide", name: "service-version", to: &s.traits.Version, def: "", help: "the `VERSION` of what it serves"},
@@ -88,11 +103,14 @@ func flagTable(s *settings) []flagRow {
 		{commands: "call", name: "zone", to: &s.zone, def: "", help: "with the rule zone: the `ZONE` of this caller"},
 		{commands: "provide", name: "exec", to: &s.exec, def: "", help: "the shell `CMD` that handles a request: parameters on its standard input, result on its standard output"},
 		{commands: "provide", name: "parallel", to: &s.parallel, def: 64, help: "run at most `N` commands at once; further requests wait"},
+		{commands: "provide", name: "call-rate", to: &s.callRate, def: 0, help: "take `N` requests a second at most, and refuse others (0: all)"},
+		{commands: "provide", name: "shed", to: &s.shed, def: false, help: "under overload, refuse early what would wait for long, and find out how many commands at once are good, up to --parallel"},
+		{commands: "provide", name: "health", to: &s.health, def: "", help: "be registered only while the shell `CMD` succeeds; it is run every 2 s, or three times in each --ttl"},
 		{commands: "provide", name: "max-output", to: &s.maxOutput, def: 4 << 20, help: "stop a command that writes more than this many `BYTES`"},
 		{commands: "call bench-rpc", name: "mode", to: &s.mode, def: "sync", help: "how to call: `MODE` is sync, future or callback"},
 		{commands: "call", name: "idempotent", to: &s.idempotent, def: false, help: "the method may be called twice with the same outcome as once: try again when a connection is lost"},
 		{commands: "call", name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up after this time"},
-		{commands: "discover create remove pub sub " + nodes, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up waiting for the broker's answer after this time"},
+		{commands: admin + "discover create remove pub sub " + nodes, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up waiting for the broker's answer after this time"},
 		{commands: "provide", name: "timeout", to: &s.timeout, def: time.Minute, help: "kill a command after this time, when the caller's deadline is not earlier"},
 		{commands: "demo", name: "timeout", to: &s.timeout, def: time.Minute, help: "the deadline of each call"},
 		{commands: bench, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up on an operation after this time"},
@@ -124,13 +142,13 @@ func flagTable(s *settings) []flagRow {
 		{commands: "node-watch", name: "count", to: &s.count, def: 0, help: "end after `N` changes; 0 goes on"},
 		{commands: "shell", name: "keep-going", to: &s.keepGoing, def: false, help: "when commands come from a file: go on after one that failed"},
 		{commands: "sub", name: "count", to: &s.count, def: 0, help: "end after `N` messages; 0 goes on"},
-		{commands: "broker provide call discover create remove pub sub demo version token-new demo-provider node-watch config-check config-show " + verbs + " " + bench, name: "json", to: &s.json, def: false, help: "write JSON for programs to read, one object a line"},
+		{commands: admin + "broker provide call discover create remove pub sub demo version token-new demo-provider node-watch config-check config-show " + verbs + " " + bench, name: "json", to: &s.json, def: false, help: "write JSON for programs to read, one object a line"},
 		{commands: "provide demo-provider", name: "drain-timeout", to: &s.drainTimeout, def: 10 * time.Second, help: "how long running calls may take to end after SIGTERM or an interrupt"},
 		{commands: "provide", name: "log-level", to: &s.logLevel, def: "info", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
 		{commands: "call discover create remove pub sub demo demo-provider " + nodes + " " + bench, name: "log-level", to: &s.logLevel, def: "warn", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
 		{commands: talking, name: "log-format", to: &s.logFormat, def: "text", help: "`FORMAT` of the log: text or json"},
 		{commands: "broker provide demo-provider", name: "stop-on-eof", to: &s.stopOnEOF, def: false, help: "drain when standard input ends, as on SIGTERM", hidden: true},
-	}
+	}...)
 }
 
 // inTable is the annotation of a command that stands in the flag table under
@@ -159,6 +177,8 @@ func (r flagRow) add(c *cobra.Command) {
 	switch to := r.to.(type) {
 	case *string:
 		fs.StringVarP(to, r.name, r.short, r.def.(string), r.help)
+	case *[]string:
+		fs.StringArrayVarP(to, r.name, r.short, r.def.([]string), r.help)
 	case *bool:
 		fs.BoolVarP(to, r.name, r.short, r.def.(bool), r.help)
 	case *int:
@@ -184,12 +204,15 @@ func (s *settings) check() error {
 	if err := oneOf("log-level", s.logLevel, "debug", "info", "warn", "error"); err != nil {
 		return err
 	}
+	if err := s.checkCompress(); err != nil {
+		return err
+	}
 	for _, n := range []struct {
 		name  string
 		value int64
 	}{
-		{"timeout", int64(s.timeout)}, {"drain-timeout", int64(s.drainTimeout)}, {"restart-grace", int64(s.restartGrace)}, {"expires", int64(s.expires)},
-		{"count", int64(s.count)}, {"version", int64(s.node.version)}, {"from", int64(s.node.from)}, {"parallel", int64(s.parallel)}, {"max-output", int64(s.maxOutput)},
+		{"timeout", int64(s.timeout)}, {"drain-timeout", int64(s.drainTimeout)}, {"restart-grace", int64(s.restartGrace)}, {"ttl", int64(s.ttl)}, {"expires", int64(s.expires)},
+		{"count", int64(s.count)}, {"version", int64(s.node.version)}, {"from", int64(s.node.from)}, {"parallel", int64(s.parallel)}, {"max-output", int64(s.maxOutput)}, {"call-rate", int64(s.callRate)}, {"ttl", int64(s.ttl)},
 	} {
 		if n.value < 0 {
 			return usagef("--%s must not be negative", n.name)

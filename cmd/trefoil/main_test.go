@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"trefoil/client"
 )
 
 // patience bounds every wait of the tests. Nothing comes near it; a test that
@@ -33,6 +35,7 @@ var helpers = map[string]func(args []string, stdin io.Reader, stdout io.Writer) 
 	"watchers":    watchersHelper,
 	"providers":   providersHelper,
 	"holder":      holderHelper,
+	"servant":     servantHelper,
 }
 
 func TestMain(m *testing.M) {
@@ -101,6 +104,8 @@ type proc struct {
 	stdin    io.WriteCloser
 	out, err *stream
 	ended    chan struct{}
+
+	oneOfMany bool // of interest only when it has complained
 }
 
 // stream is what a process has printed, line by line.
@@ -161,7 +166,7 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *proc {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-p.ended
-		if t.Failed() {
+		if t.Failed() && !(p.oneOfMany && p.err.text() == "") {
 			t.Logf("%s\nstdout:\n%.2000s\nstderr:\n%.4000s", p.name, p.out.text(), p.err.text())
 		}
 	})
@@ -261,4 +266,21 @@ func inProcess(t *testing.T, stdin string, args ...string) finished {
 	defer cancel()
 	code := run(ctx, args, strings.NewReader(stdin), &out, &problems)
 	return finished{code, out.String(), problems.String()}
+}
+
+// dialBroker is a client of a broker that may go away.
+func dialBroker(t *testing.T, broker string, opts ...client.Option) (*client.Conn, *client.NodeClient) {
+	t.Helper()
+	conn, err := client.Dial(t.Context(), broker, append([]client.Option{client.WithLogger(silent), client.WithTimeout(10 * time.Second)}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn, client.NewNodeClient(conn)
+}
+
+// startHelper starts this test binary as one of its helpers.
+func startHelper(t *testing.T, kind string, args ...string) *proc {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = []string{helperEnv + "=" + kind}
+	return startCommand(t, cmd)
 }

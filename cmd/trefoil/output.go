@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+
+	"trefoil/cmd/trefoil/internal/logs"
 )
 
 // writeJSON writes v in one line, as text is: without the escapes for HTML.
@@ -37,10 +39,11 @@ func (a *app) logger(s *settings) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(s.logLevel)) // checked with the flags
 	opts := &slog.HandlerOptions{Level: level}
+	to := logs.WithoutTokens(a.stderr)
 	if s.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(a.stderr, opts))
+		return slog.New(slog.NewJSONHandler(to, opts))
 	}
-	return slog.New(slog.NewTextHandler(a.stderr, opts))
+	return slog.New(slog.NewTextHandler(to, opts))
 }
 
 // isTerminal says whether somebody may be looking at w. A character device is

@@ -47,11 +47,17 @@ func (a *app) provide(ctx context.Context, s *settings, args []string) error {
 	commands := newCommands(s.exec, s.timeout, s.maxOutput, log)
 	defer commands.stop()
 
-	conn, end, err := a.dialForLong(ctx, s, client.WithTimeout(registryTimeout), client.WithConnectTimeout(registryTimeout))
+	conn, end, err := a.dialForLong(ctx, s, client.WithTimeout(registryTimeout), client.WithConnectTimeout(registryTimeout),
+		client.WithAutoHeartbeat(false)) // with --ttl the server renews what it has registered
 	if err != nil {
 		return err
 	}
 	defer end()
+	if s.health != "" {
+		health := newCommands(s.health, s.timeout, s.maxOutput, log)
+		defer health.stop()
+		opts = append(opts, server.WithHealth(health.check))
+	}
 	srv := server.NewRpcServer(s.listen, append(opts, server.WithLogger(log), server.WithRegistry(client.NewRegistryClient(conn)))...)
 	if err := srv.HandleFunc(server.Description{Method: args[0], Result: "any"}, commands.handle); err != nil {
 		return &usageError{err.Error()}
@@ -73,7 +79,18 @@ func (s *settings) providerOptions() ([]server.Option, error) {
 	if err := positive("max-output", s.maxOutput); err != nil {
 		return nil, err
 	}
-	opts := []server.Option{server.WithHandlers(s.parallel, maxWaitingRequests), server.WithTraits(s.traits)}
+	traits, err := s.providerTraits()
+	if err != nil {
+		return nil, err
+	}
+	opts := []server.Option{
+		server.WithHandlers(s.parallel, maxWaitingRequests), server.WithTraits(traits),
+		server.WithTTL(s.ttl), server.WithRateLimit(float64(s.callRate), 0),
+	}
+	if s.shed {
+		opts = append(opts, server.WithAdaptiveShedding(), server.WithCallQueue(server.CallQueue{Most: maxWaitingRequests}))
+	}
+	opts = append(opts, s.compressServer()...)
 	if s.tlsCert != "" {
 		t, err := stdnet.NewTLS(stdnet.TLSConfig{CertFile: s.tlsCert, KeyFile: s.tlsKey})
 		if err != nil {
@@ -84,7 +101,7 @@ func (s *settings) providerOptions() ([]server.Option, error) {
 	if s.advertise != "" {
 		host, err := abstract.ParseHost(s.advertise)
 		if err != nil {
-			return nil, usagef("--advertise %q is not an address; give it as host:port", s.advertise)
+			return nil, usagef("--advertise %q is not an address; give it as host:port, or as :port for the address that the broker sees", s.advertise)
 		}
 		return append(opts, server.WithAdvertise(host)), nil
 	}
@@ -96,6 +113,22 @@ func (s *settings) providerOptions() ([]server.Option, error) {
 		return nil, usagef("--listen %s says nothing about where callers find it; name their address with --advertise", s.listen)
 	}
 	return opts, nil
+}
+
+// providerTraits is what the flags say that a provider says of itself.
+func (s *settings) providerTraits() (abstract.Traits, error) {
+	traits := s.traits
+	traits.Tags = abstract.NewTags(s.tags)
+	facts := make(map[string]string, len(s.meta))
+	for _, fact := range s.meta {
+		name, value, ok := strings.Cut(fact, "=")
+		if !ok || name == "" {
+			return traits, usagef("--meta %q is no fact; give it as NAME=VALUE", fact)
+		}
+		facts[name] = value
+	}
+	traits.Meta = abstract.NewMeta(facts)
+	return traits, nil
 }
 
 // registryTimeout bounds what is asked of the broker on a provider's behalf;

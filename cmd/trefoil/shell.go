@@ -127,7 +127,7 @@ func (sh *treeShell) script(ctx context.Context) error {
 			return fmt.Errorf("line %d: %w", n, err)
 		default:
 			failed++
-			fmt.Fprintf(sh.app.stderr, "line %d: %s\n", n, oneLine(err.Error()))
+			fmt.Fprintf(sh.app.stderr, "line %d: %s\n", n, inWords(err))
 		}
 	}
 	if failed > 0 {
@@ -154,7 +154,7 @@ func (sh *treeShell) interact(ctx context.Context, t *terminal) error {
 		case errors.Is(err, errLeave):
 			return nil
 		case err != nil && ctx.Err() == nil:
-			fmt.Fprintf(t, "%s\n", oneLine(err.Error()))
+			fmt.Fprintf(t, "%s\n", inWords(err))
 		}
 	}
 }

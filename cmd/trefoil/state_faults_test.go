@@ -29,14 +29,6 @@ import (
 	"trefoil/client"
 )
 
-// startHelper starts this test binary as one of its helpers.
-func startHelper(t *testing.T, kind string, args ...string) *proc {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = []string{helperEnv + "=" + kind}
-	return startCommand(t, cmd)
-}
-
 // TestMassDeathReachesEveryWatcher kills a process whose sessions own many nodes.
 // Its figures are budgets of the memory store: 1 s for the last of 100 watchers, and
 // 20 ms for the p99 of somebody else's writes. They are shown, not judged.

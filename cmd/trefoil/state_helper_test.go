@@ -23,7 +23,7 @@ var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 // helperConns opens connections to args[0], args[1] of them, and calls do with each,
 // side by side.
-func helperConns(args []string, stdout io.Writer, do func(i int, conn *client.Conn) error) bool {
+func helperConns(args []string, stdout io.Writer, do func(i int, conn *client.Conn) error, opts ...client.Option) bool {
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -33,7 +33,7 @@ func helperConns(args []string, stdout io.Writer, do func(i int, conn *client.Co
 	var failed atomic.Bool
 	for i := range n {
 		all.Go(func() {
-			conn, err := client.Dial(context.Background(), args[0], client.WithLogger(silent), client.WithTimeout(patience), client.WithConnectTimeout(patience))
+			conn, err := client.Dial(context.Background(), args[0], append(opts, client.WithLogger(silent), client.WithTimeout(patience), client.WithConnectTimeout(patience))...)
 			if err == nil {
 				err = do(i, conn)
 			}
@@ -102,19 +102,23 @@ func watchersHelper(args []string, _ io.Reader, stdout io.Writer) int {
 	return 0
 }
 
-// providersHelper registers args[2] providers on each connection.
+// providersHelper registers args[2] providers on each connection. For each line of
+// input it says how often it was refused and told when to come back.
 func providersHelper(args []string, stdin io.Reader, stdout io.Writer) int {
 	each, _ := strconv.Atoi(args[2])
+	var told turnedAway
 	if helperConns(args, stdout, func(i int, conn *client.Conn) error {
 		list := make([]abstract.Provider, each)
 		for j := range list {
 			list[j] = abstract.Provider{Method: "m" + strconv.Itoa(j), Host: abstract.Host{IP: "10.0.0.1", Port: 1000 + i}}
 		}
 		return client.NewRegistryClient(conn).Register(context.Background(), list...)
-	}) {
+	}, client.WithTransport(told.transport)) {
 		fmt.Fprintln(stdout, "registered")
 	}
-	_, _ = io.Copy(io.Discard, stdin)
+	for scanner := bufio.NewScanner(stdin); scanner.Scan(); {
+		fmt.Fprintln(stdout, told.hinted.Load(), told.plain.Load())
+	}
 	return 0
 }
 

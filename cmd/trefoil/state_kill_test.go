@@ -32,15 +32,6 @@ func long(few, many int) int {
 	return few
 }
 
-// dialBroker is a client of a broker that may go away.
-func dialBroker(t *testing.T, broker string, opts ...client.Option) (*client.Conn, *client.NodeClient) {
-	t.Helper()
-	conn, err := client.Dial(t.Context(), broker, append([]client.Option{client.WithLogger(silent), client.WithTimeout(10 * time.Second)}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn, client.NewNodeClient(conn)
-}
-
 // writer writes to the tree until it is stopped, and knows what was acknowledged.
 type writer struct {
 	name  string

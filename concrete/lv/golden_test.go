@@ -91,7 +91,7 @@ func TestGoldenFrames(t *testing.T) {
 	maps.Copy(cases, goldenNodes())
 	files, err := filepath.Glob("testdata/*.hex")
 	require.NoError(t, err)
-	assert.Len(t, files, len(cases)+2, "every golden frame is tested here, but for the two bad ones below")
+	assert.Len(t, files, len(cases)+4, "every golden frame is tested here, but for the two bad ones below, and the compressed ones in packed_test.go")
 	p := lv.New(message.New(message.Config{}), lv.Config{})
 	for name, want := range cases {
 		t.Run(name, func(t *testing.T) {

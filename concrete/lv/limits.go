@@ -6,6 +6,8 @@ import "trefoil/abstract"
 type Config struct {
 	MaxFrame int // bytes of a whole frame, its Length field included; default 8 MiB, at most 2 GiB less one
 	MaxID    int // bytes of an id; default 1024
+	// Compression is what Pack and Unpack use; nil: none.
+	Compression abstract.Compression
 }
 
 const (

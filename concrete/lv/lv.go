@@ -2,7 +2,8 @@
 //
 //	Length u32 | MType u32 | IdLen u32 | id | body
 //
-// in network byte order; Length counts what follows it, the body is one JSON object.
+// in network byte order; Length counts what follows it, the body is one JSON object,
+// compressed when MType says so.
 package lv
 
 import (
@@ -15,8 +16,10 @@ import (
 
 // Protocol is the length-value protocol. It is stateless and safe for concurrent use.
 type Protocol struct {
-	codec abstract.Codec
-	cfg   Config
+	codec   abstract.Codec
+	cfg     Config
+	above   int      // the Compression's, or more than there can be
+	methods []string // the Compression's
 }
 
 var _ abstract.BaseProtocol = (*Protocol)(nil)
@@ -30,12 +33,16 @@ func New(codec abstract.Codec, cfg Config) *Protocol {
 	if cfg.MaxID <= 0 {
 		cfg.MaxID = defaultMaxID
 	}
-	return &Protocol{codec, cfg}
+	p := &Protocol{codec: codec, cfg: cfg, above: math.MaxInt, methods: abstract.CompressNames(cfg.Compression)}
+	if cfg.Compression != nil {
+		p.above = cfg.Compression.Above()
+	}
+	return p
 }
 
 // Decode takes the next message out of b. Length, MType and IdLen are each
 // checked as soon as they are there, before a byte more is waited for. The message
-// keeps the frame's bytes. Errors are *abstract.Error of code InvalidMessage,
+// keeps the frame's bytes; it is a *Packed when its body is compressed. Errors are *abstract.Error of code InvalidMessage,
 // TooLarge or ParseFailed, or what b returned.
 func (p *Protocol) Decode(b abstract.BaseBuffer) (m abstract.BaseMessage, ok bool, err error) {
 	n := b.Len()
@@ -56,6 +63,9 @@ func (p *Protocol) Decode(b abstract.BaseBuffer) (m abstract.BaseMessage, ok boo
 	}
 	t := abstract.MType(binary.BigEndian.Uint32(raw[4:]))
 	idEnd := headerSize + int(binary.BigEndian.Uint32(raw[8:]))
+	if t.Compressed() != abstract.CompressNone {
+		return &Packed{raw, idEnd}, true, nil
+	}
 	m, err = p.codec.Unmarshal(t, alias(raw[headerSize:idEnd]), raw[idEnd:], raw)
 	return m, err == nil, err
 }
@@ -70,7 +80,7 @@ func (p *Protocol) check(head []byte) (size int, err error) {
 	if len(head) < 8 {
 		return 0, nil
 	}
-	if t := abstract.MType(binary.BigEndian.Uint32(head[4:])); !t.OnWire() {
+	if t := abstract.MType(binary.BigEndian.Uint32(head[4:])); !t.Plain().OnWire() {
 		return 0, abstract.Errorf(abstract.InvalidMessage, "%d is no message type", int32(t))
 	}
 	if len(head) < headerSize {

@@ -43,14 +43,16 @@ func (c *Codec) AppendBody(dst []byte, m abstract.BaseMessage) ([]byte, error) {
 // appendConnectionMessage appends the messages that are about the connection itself.
 func appendConnectionMessage(dst []byte, m abstract.BaseMessage) ([]byte, error) {
 	switch m := m.(type) {
-	case *Ping, *Pong:
+	case *Ping, *Pong, *Cancel:
 		return append(dst, "{}"...), nil
 	case *Hello:
 		dst = appendInt(dst, `{"version":`, int64(m.Version))
 		dst = appendText(dst, `,"agent":`, m.Agent)
 		dst = appendInt(dst, `,"max_frame":`, int64(m.MaxFrame))
 		dst = appendSessionRequest(dst, m.Session)
-		return append(appendText(dst, `,"token":`, m.Token), '}'), nil
+		dst = appendText(dst, `,"token":`, m.Token)
+		dst = appendText(dst, `,"instance":`, m.Instance)
+		return append(appendStrings(dst, `,"compress":`, m.Compress), '}'), nil
 	case *HelloResponse:
 		dst = appendInt(dst, `{"rcode":`, int64(m.Code))
 		dst = appendInt(dst, `,"version":`, int64(m.Version))
@@ -60,7 +62,8 @@ func appendConnectionMessage(dst []byte, m abstract.BaseMessage) ([]byte, error)
 		dst = appendInt(dst, `,"misses":`, int64(m.Misses))
 		dst = appendText(dst, `,"run":`, m.Run)
 		dst = appendText(dst, `,"message":`, m.Message)
-		return append(appendSessionGrant(dst, m.Session), '}'), nil
+		dst = appendStrings(appendSessionGrant(dst, m.Session), `,"compress":`, m.Compress)
+		return append(appendCount(dst, `,"retry_after_ms":`, uint64(max(0, m.RetryAfterMs))), '}'), nil
 	case *Goodbye:
 		dst = appendInt(dst, `{"rcode":`, int64(m.Code))
 		return append(appendText(dst, `,"message":`, m.Reason), '}'), nil
@@ -77,6 +80,10 @@ func appendRpcRequest(dst []byte, m *RpcRequest) []byte {
 	dst = appendRaw(append(dst, `,"parameters":`...), m.Parameters, "{}")
 	if m.TimeoutMs > 0 {
 		dst = appendInt(dst, `,"timeout_ms":`, m.TimeoutMs)
+	}
+	dst = appendText(dst, `,"instance":`, m.Instance)
+	if m.Relay {
+		dst = append(dst, `,"relay":1`...)
 	}
 	return append(dst, '}')
 }
@@ -103,6 +110,7 @@ func appendTopicRequest(dst []byte, m *TopicRequest) []byte {
 func appendServiceRequest(dst []byte, m *ServiceRequest) []byte {
 	dst = appendInt(dst, `{"optype":`, int64(m.Op))
 	dst = appendString(append(dst, `,"method":`...), m.Method)
+	dst = appendStrings(dst, `,"methods":`, m.Methods)
 	if m.Host != nil {
 		dst = append(appendHost(append(dst, `,"host":`...), *m.Host), '}')
 	}
@@ -110,7 +118,34 @@ func appendServiceRequest(dst []byte, m *ServiceRequest) []byte {
 	if m.Hello {
 		dst = append(dst, `,"hello":1`...)
 	}
+	dst = appendCount(dst, `,"ttl_ms":`, uint64(max(0, m.TTLMs)))
+	dst = appendCount(dst, `,"revision":`, m.Revision)
+	dst = appendText(dst, `,"reason":`, m.Reason)
 	return append(appendTraits(dst, &m.Traits), '}')
+}
+
+// appendCount appends a number that is left out when it is 0.
+func appendCount(dst []byte, name string, n uint64) []byte {
+	if n == 0 {
+		return dst
+	}
+	return strconv.AppendUint(append(dst, name...), n, 10)
+}
+
+// appendStrings appends an array that is left out when it is empty.
+func appendStrings(dst []byte, name string, list []string) []byte {
+	if len(list) == 0 {
+		return dst
+	}
+	dst = append(dst, name...)
+	for i, s := range list {
+		comma := byte(',')
+		if i == 0 {
+			comma = '['
+		}
+		dst = appendString(append(dst, comma), s)
+	}
+	return append(dst, ']')
 }
 
 func appendTraits(dst []byte, t *abstract.Traits) []byte {
@@ -120,7 +155,18 @@ func appendTraits(dst []byte, t *abstract.Traits) []byte {
 	if t.Weight != 0 {
 		dst = appendInt(dst, `,"weight":`, int64(t.Weight))
 	}
-	return appendText(appendText(dst, `,"zone":`, t.Zone), `,"version":`, t.Version)
+	dst = appendText(appendText(dst, `,"zone":`, t.Zone), `,"version":`, t.Version)
+	dst = appendStrings(dst, `,"tags":`, t.Tags.All())
+	if t.Meta != "" {
+		dst = append(append(dst, `,"metadata":`...), t.Meta...)
+	}
+	if t.State != abstract.Up {
+		dst = appendText(dst, `,"state":`, t.State.String())
+	}
+	if t.Relay {
+		dst = append(dst, `,"relay":1`...)
+	}
+	return dst
 }
 
 func appendServiceResponse(dst []byte, m *ServiceResponse) []byte {
@@ -140,6 +186,13 @@ func appendServiceResponse(dst []byte, m *ServiceResponse) []byte {
 			dst = append(appendTraits(dst, &h.Traits), '}')
 		}
 		dst = append(dst, ']')
+		if m.Unchanged {
+			dst = append(dst, `,"unchanged":1`...)
+		}
+	}
+	dst = appendCount(dst, `,"revision":`, m.Revision)
+	if m.Registered != nil {
+		dst = append(appendHost(append(dst, `,"registered":`...), *m.Registered), '}')
 	}
 	return append(appendText(dst, `,"message":`, m.Message), '}')
 }

@@ -39,6 +39,9 @@ func (c *Codec) Unmarshal(t abstract.MType, id string, body, raw []byte) (abstra
 	if m := e.message(t); m != nil {
 		return m, nil
 	}
-	return nil, abstract.Errorf(abstract.ParseFailed,
-		"the body of a %s must be one JSON object, with nothing before or after it, and begins %s", t, excerpt(body))
+	shown := ", and begins " + excerpt(body)
+	if t == abstract.ReqHello || t == abstract.RspHello {
+		shown = "" // tokens and secrets are in it
+	}
+	return nil, abstract.Errorf(abstract.ParseFailed, "the body of a %s must be one JSON object, with nothing before or after it%s", t, shown)
 }

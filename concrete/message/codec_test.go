@@ -356,20 +356,32 @@ func samples() map[string]abstract.BaseMessage {
 	id := message.ID("id")
 	host := abstract.Host{IP: "::1", Port: 7700}
 	return map[string]abstract.BaseMessage{
-		`{"method":"math.add","parameters":{"a":1}}`:                                         &message.RpcRequest{Header: id, Method: "math.add", Parameters: message.Raw(`{"a":1}`)},
-		`{"method":"q\"\\\n\u0001é","parameters":{},"timeout_ms":50}`:                        &message.RpcRequest{Header: id, Method: "q\"\\\n\x01é", Parameters: message.Raw(`{}`), TimeoutMs: 50},
-		`{"rcode":0,"result":{"b":2}}`:                                                       &message.RpcResponse{Header: id, Result: message.Raw(`{"b":2}`)},
-		`{"rcode":5,"result":null,"message":"no <a>","details":[1]}`:                         &message.RpcResponse{Header: id, Code: 5, Result: message.Raw("null"), Message: "no <a>", Details: message.Raw(`[1]`)},
-		`{"optype":0,"topic_key":""}`:                                                        &message.TopicRequest{Header: id},
-		`{"optype":4,"topic_key":"news","topic_msg":"m0"}`:                                   &message.TopicRequest{Header: id, Op: 4, Topic: "news", Message: message.Raw(`"m0"`)},
-		`{"rcode":8,"message":"no such topic"}`:                                              &message.TopicResponse{Header: id, Code: 8, Message: "no such topic"},
-		`{"optype":1,"method":"a"}`:                                                          &message.ServiceRequest{Header: id, Op: 1, Method: "a"},
-		`{"optype":2,"method":"a","host":{"ip":"::1","port":7700}}`:                          &message.ServiceRequest{Header: id, Op: 2, Method: "a", Host: &host},
-		`{"optype":0,"method":"a","host":{"ip":"::1","port":7700},"instance":"i","hello":1}`: &message.ServiceRequest{Header: id, Method: "a", Host: &host, Instance: "i", Hello: true},
-		`{"optype":0,"rcode":0}`:                                                             &message.ServiceResponse{Header: id},
-		`{"optype":1,"rcode":6,"message":"nobody"}`:                                          &message.ServiceResponse{Header: id, Op: 1, Code: 6, Message: "nobody"},
+		`{"method":"math.add","parameters":{"a":1}}`:                  &message.RpcRequest{Header: id, Method: "math.add", Parameters: message.Raw(`{"a":1}`)},
+		`{"method":"q\"\\\n\u0001é","parameters":{},"timeout_ms":50}`: &message.RpcRequest{Header: id, Method: "q\"\\\n\x01é", Parameters: message.Raw(`{}`), TimeoutMs: 50},
+		`{"rcode":0,"result":{"b":2}}`:                                &message.RpcResponse{Header: id, Result: message.Raw(`{"b":2}`)},
+		`{"rcode":5,"result":null,"message":"no <a>","details":[1]}`:  &message.RpcResponse{Header: id, Code: 5, Result: message.Raw("null"), Message: "no <a>", Details: message.Raw(`[1]`)},
+		`{"optype":0,"topic_key":""}`:                                 &message.TopicRequest{Header: id},
+		`{"optype":4,"topic_key":"news","topic_msg":"m0"}`:            &message.TopicRequest{Header: id, Op: 4, Topic: "news", Message: message.Raw(`"m0"`)},
+		`{"rcode":8,"message":"no such topic"}`:                       &message.TopicResponse{Header: id, Code: 8, Message: "no such topic"},
+		`{"optype":1,"method":"a"}`:                                   &message.ServiceRequest{Header: id, Op: 1, Method: "a"},
+		`{"optype":0,"method":"a","methods":["b","c"],"host":{"ip":"","port":7700},"instance":"i","ttl_ms":5000,"weight":3,"zone":"z","version":"v","tags":["x","y"],"metadata":{"a":"1","b":"\"2"},"state":"draining","relay":1}`: &message.ServiceRequest{
+			Header: id, Method: "a", Methods: []string{"b", "c"}, Host: &abstract.Host{Port: 7700}, Instance: "i", TTLMs: 5000,
+			Traits: abstract.Traits{Weight: 3, Zone: "z", Version: "v", Tags: abstract.NewTags("y", "x"), Meta: abstract.NewMeta(map[string]string{"b": `"2`, "a": "1"}), State: abstract.Retiring, Relay: true},
+		},
+		`{"optype":3,"method":"a","host":{"ip":"::1","port":7700},"revision":7,"reason":"lost"}`: &message.ServiceRequest{Header: id, Op: 3, Method: "a", Host: &host, Revision: 7, Reason: "lost"},
+		`{"optype":17,"method":"a","host":{"ip":"::1","port":7700},"reason":"refused"}`:          &message.ServiceRequest{Header: id, Op: 17, Method: "a", Host: &host, Reason: "refused"},
+		`{"optype":2,"method":"a","host":{"ip":"::1","port":7700}}`:                              &message.ServiceRequest{Header: id, Op: 2, Method: "a", Host: &host},
+		`{"optype":0,"method":"a","host":{"ip":"::1","port":7700},"instance":"i","hello":1}`:     &message.ServiceRequest{Header: id, Method: "a", Host: &host, Instance: "i", Hello: true},
+		`{"optype":0,"rcode":0}`:                    &message.ServiceResponse{Header: id},
+		`{"optype":1,"rcode":6,"message":"nobody"}`: &message.ServiceResponse{Header: id, Op: 1, Code: 6, Message: "nobody"},
 		`{"optype":1,"rcode":0,"method":"a","host":[{"ip":"::1","port":7700},{"ip":"::1","port":7700,"instance":"i","hello":1}]}`: &message.ServiceResponse{
 			Header: id, Op: 1, Method: "a", Hosts: []message.ProviderHost{{Host: host}, {Host: host, Instance: "i", Hello: true}}},
+		`{"optype":1,"rcode":0,"method":"a","host":[],"unchanged":1,"revision":9}`:        &message.ServiceResponse{Header: id, Op: 1, Method: "a", Unchanged: true, Revision: 9},
+		`{"optype":0,"rcode":0,"registered":{"ip":"::1","port":7700}}`:                    &message.ServiceResponse{Header: id, Registered: &host},
+		`{"method":"a","parameters":{},"timeout_ms":5,"instance":"i","relay":1}`:          &message.RpcRequest{Header: id, Method: "a", Parameters: message.Raw(`{}`), TimeoutMs: 5, Instance: "i", Relay: true},
+		`{"version":1,"agent":"t","max_frame":9,"instance":"i","compress":["s2","zstd"]}`: &message.Hello{Header: id, Version: 1, Agent: "t", MaxFrame: 9, Instance: "i", Compress: []string{"s2", "zstd"}},
+		`{"rcode":20,"version":1,"agent":"t","max_frame":9,"ping_ms":0,"misses":0,"compress":["s2"],"retry_after_ms":250}`: &message.HelloResponse{
+			Header: id, Code: 20, Version: 1, Agent: "t", MaxFrame: 9, Compress: []string{"s2"}, RetryAfterMs: 250},
 		`{"version":1,"agent":"t","max_frame":8388608}`: &message.Hello{Header: id, Version: 1, Agent: "t", MaxFrame: 8 << 20},
 		`{"rcode":0,"version":1,"agent":"t","max_frame":9,"ping_ms":2000,"misses":5,"message":"m"}`: &message.HelloResponse{
 			Header: id, Version: 1, Agent: "t", MaxFrame: 9, PingMs: 2000, Misses: 5, Message: "m"},
@@ -390,7 +402,7 @@ func TestMessagesSurviveTheWire(t *testing.T) {
 		require.NoError(t, back.Check(), body)
 		assert.Equal(t, m, back)
 	}
-	for _, m := range []abstract.BaseMessage{&message.Ping{}, &message.Pong{}} {
+	for _, m := range []abstract.BaseMessage{&message.Ping{}, &message.Pong{}, &message.Cancel{}} {
 		text, err := codec.AppendBody(nil, m)
 		require.NoError(t, err)
 		assert.Equal(t, "{}", string(text))

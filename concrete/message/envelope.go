@@ -139,21 +139,88 @@ func (e *envelope) host(raw []byte) (h ProviderHost, ok bool) {
 	return h, e.head.fault == nil
 }
 
-// traits reads weight, zone and version.
+// texts reads an array of strings, that may be missing. It stops at the first wrong one.
+func (e *envelope) texts(raw []byte, name string, most, limit int) []string {
+	if raw == nil {
+		return nil
+	}
+	var list []string
+	e.elements(raw, name, most, func(v []byte) { list = append(list, e.text(v, name, limit)) })
+	return list
+}
+
+const (
+	maxMethods  = 127 // further methods of one service request: all of them fit into one transaction
+	maxCompress = 16  // ways to compress
+	maxTags     = 64
+	maxFacts    = 64 // of metadata
+)
+
+// traitNames are the members that say what a provider says of itself.
+var traitNames = [...]string{"weight", "zone", "version", "tags", "metadata", "state", "relay"}
+
+// The members of a service request, and of a host.
+var (
+	serviceNames = append([]string{"optype", "method", "host", "instance", "hello", "methods", "ttl_ms", "revision", "reason"}, traitNames[:]...)
+	hostNames    = append([]string{"ip", "port", "instance", "hello"}, traitNames[:]...)
+)
+
+// traits reads what a provider says of itself.
 func (e *envelope) traits(v [][]byte) abstract.Traits {
-	return abstract.Traits{
+	t := abstract.Traits{
 		Weight:  int(e.count(v[0], "weight", abstract.MaxWeight)),
 		Zone:    e.optional(v[1], "zone", abstract.MaxTrait),
 		Version: e.optional(v[2], "version", abstract.MaxTrait),
+		Meta:    e.meta(v[4]),
+		Relay:   flag(v[6]),
 	}
+	if v[3] != nil {
+		if t.Tags = abstract.NewTags(e.texts(v[3], "tags", maxTags, abstract.MaxTrait)...); len(t.Tags) > abstract.MaxTags {
+			e.fail(abstract.InvalidMessage, `"tags" are longer than `+strconv.Itoa(abstract.MaxTags)+` bytes together`)
+			t.Tags = ""
+		}
+	}
+	t.State, _ = abstract.ParseProviderState(e.optional(v[5], "state", maxName)) // a word that we do not know yet: as if it were up
+	return t
+}
+
+// meta reads an object of strings.
+func (e *envelope) meta(raw []byte) abstract.Meta {
+	if raw == nil {
+		return ""
+	}
+	if KindOf(raw) != Object {
+		e.fail(abstract.InvalidMessage, `"metadata" must be an object of strings`)
+		return ""
+	}
+	if len(raw) > 6*abstract.MaxMeta {
+		e.fail(abstract.InvalidMessage, `"metadata" is longer than `+strconv.Itoa(abstract.MaxMeta)+` bytes`)
+		return ""
+	}
+	facts := make(map[string]string)
+	s := scanner{b: raw}
+	s.members(func(m member) bool {
+		if len(facts) == maxFacts {
+			e.fail(abstract.InvalidMessage, `"metadata" has more than `+strconv.Itoa(maxFacts)+` members`)
+			return false
+		}
+		facts[unquote(m.name, m.plain)] = e.text(m.value, "metadata", abstract.MaxMeta)
+		return e.head.fault == nil
+	})
+	meta := abstract.NewMeta(facts)
+	if len(meta) > abstract.MaxMeta {
+		e.fail(abstract.InvalidMessage, `"metadata" is longer than `+strconv.Itoa(abstract.MaxMeta)+` bytes`)
+		return ""
+	}
+	return meta
 }
 
 // anyHost is host, but an empty ip and a port of 0 will do: some existing program
 // sends these in its discoveries.
 func (e *envelope) anyHost(raw []byte) (h ProviderHost) {
-	var v [7][]byte
+	var v [4 + len(traitNames)][]byte
 	s := scanner{b: raw}
-	if !s.collect(v[:], []string{"ip", "port", "instance", "hello", "weight", "zone", "version"}) {
+	if !s.collect(v[:], hostNames) {
 		e.fail(abstract.InvalidMessage, `a "host" must be there, and an object with "ip" and "port"`)
 		return h
 	}
@@ -181,22 +248,13 @@ func (e *envelope) harmless(raw []byte) *abstract.Host {
 // hosts reads the array of a discovery's answer. It ends at the first wrong one,
 // so that rubbish takes no more memory than it has bytes.
 func (e *envelope) hosts(raw []byte) []ProviderHost {
-	if KindOf(raw) != Array {
-		e.fail(abstract.InvalidMessage, `the answer of a discovery needs a "host" that is an array`)
-		return nil
-	}
 	var list []ProviderHost
-	s := scanner{b: raw} // that it is valid has been seen with the body
-	for i := skipSpace(raw, 1); raw[i] != ']'; {
-		end := s.skip(i)
-		h, ok := e.host(raw[i:end])
-		if !ok {
-			return nil
-		}
+	e.elements(raw, "host", math.MaxInt, func(v []byte) {
+		h, _ := e.host(v)
 		list = append(list, h)
-		if i = skipSpace(raw, end); raw[i] == ',' {
-			i = skipSpace(raw, i+1)
-		}
+	})
+	if e.head.fault != nil {
+		return nil
 	}
 	return list
 }

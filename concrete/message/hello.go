@@ -13,10 +13,15 @@ type Hello struct {
 	MaxFrame int             // "max_frame": the longest frame the sender takes, its Length field included
 	Session  *SessionRequest // "session"; nil: none is asked for
 	Token    string          // "token": who the sender is, to a server that asks; a secret. Left out when empty
+	Instance string          // "instance": the provider that the sender means to reach, by its own id; another one refuses. Left out when empty
+	Compress []string        // "compress": the ways to compress bodies that the sender understands; left out when empty
 }
 
 // maxToken is how long a token may be.
 const maxToken = 1024
+
+// tokenPrefix is what tokens begin with, so that errors can leave them out.
+const tokenPrefix = "tfl_"
 
 // Type returns REQ_HELLO.
 func (*Hello) Type() abstract.MType { return abstract.ReqHello }
@@ -33,6 +38,11 @@ type HelloResponse struct {
 	Run      string        // "run": another one each time the server starts; left out when empty
 	Message  string        // "message": the error in words; left out when empty
 	Session  *SessionGrant // "session"; nil: none was asked for, or none given
+	Compress []string      // "compress": as in Hello
+
+	// RetryAfterMs is "retry_after_ms": the sender refuses the connection for now, and
+	// this is when to try again. Left out when 0.
+	RetryAfterMs int64
 }
 
 // Type returns RSP_HELLO.
@@ -49,6 +59,13 @@ type Pong struct{ Header }
 
 // Type returns PONG.
 func (*Pong) Type() abstract.MType { return abstract.Pong }
+
+// Cancel says that who has sent the request with the same id does not want its
+// answer any more. Its body is {}.
+type Cancel struct{ Header }
+
+// Type returns CANCEL.
+func (*Cancel) Type() abstract.MType { return abstract.Cancel }
 
 // Goodbye says that the sender is about to close the connection.
 type Goodbye struct {

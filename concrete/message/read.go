@@ -51,6 +51,8 @@ func (e *envelope) bare(t abstract.MType) abstract.BaseMessage {
 		return &Ping{e.head}
 	case abstract.Pong:
 		return &Pong{e.head}
+	case abstract.Cancel:
+		return &Cancel{e.head}
 	}
 	return &Unknown{Header: e.head, T: t, Body: e.body}
 }
@@ -59,8 +61,8 @@ func (e *envelope) rpcRequest() abstract.BaseMessage {
 	if m := e.usualRpcRequest(); m != nil {
 		return m
 	}
-	var v [3][]byte
-	if !e.collect(v[:], "method", "parameters", "timeout_ms") {
+	var v [5][]byte
+	if !e.collect(v[:], "method", "parameters", "timeout_ms", "instance", "relay") {
 		return nil
 	}
 	m := &RpcRequest{Parameters: v[1]}
@@ -74,6 +76,7 @@ func (e *envelope) rpcRequest() abstract.BaseMessage {
 		m.Parameters = nil
 	}
 	m.TimeoutMs = e.count(v[2], "timeout_ms", longestMs)
+	m.Instance, m.Relay = e.optional(v[3], "instance", maxName), flag(v[4])
 	m.Header = e.head
 	return m
 }
@@ -126,31 +129,42 @@ func (e *envelope) topicResponse() abstract.BaseMessage {
 }
 
 func (e *envelope) serviceRequest() abstract.BaseMessage {
-	var v [8][]byte
-	if !e.collect(v[:], "optype", "method", "host", "instance", "hello", "weight", "zone", "version") {
+	var v [9 + len(traitNames)][]byte
+	if !e.collect(v[:], serviceNames...) {
 		return nil
 	}
 	op, ok := small(v[0])
 	m := &ServiceRequest{Op: abstract.ServiceOp(op)}
-	if !ok || op < 0 || m.Op > abstract.ServiceOffline {
-		e.fail(abstract.InvalidOp, `a service request needs an "optype": 0 to register, 1 to discover, 3 to unregister`)
+	if !ok || !m.Op.Valid() {
+		e.fail(abstract.InvalidOp, `a service request needs an "optype": 0 to register, 1 to discover, 3 to unregister, 16 for a heartbeat, 17 to report`)
 	}
 	if m.Method = e.text(v[1], "method", e.cfg.MaxMethod); m.Method == "" {
 		e.fail(abstract.InvalidMessage, `the "method" of a service request must not be empty`)
 	}
-	if m.Op == abstract.ServiceDiscover {
+	switch {
+	case m.Op == abstract.ServiceDiscover:
 		m.Host = e.harmless(v[2])
-	} else if h, ok := e.host(v[2]); ok {
-		m.Host = &h.Host
+	case m.Op == abstract.ServiceOnline || m.Op == abstract.ServiceOffline || v[3] == nil:
+		if h, ok := e.host(v[2]); ok {
+			m.Host = &h.Host
+		}
+	default: // who gives an instance may leave the address to us
+		if h := e.anyHost(v[2]); h.Port != 0 {
+			m.Host = &h.Host
+		} else {
+			e.fail(abstract.InvalidMessage, `the "port" of a host must be an integer from 1 to 65535`)
+		}
 	}
-	m.Instance, m.Hello, m.Traits = e.optional(v[3], "instance", maxName), flag(v[4]), e.traits(v[5:])
+	m.Instance, m.Hello, m.Methods = e.optional(v[3], "instance", maxName), flag(v[4]), e.texts(v[5], "methods", maxMethods, e.cfg.MaxMethod)
+	m.TTLMs, m.Revision = e.count(v[6], "ttl_ms", longestMs), uint64(e.count(v[7], "revision", math.MaxInt64))
+	m.Reason, m.Traits = e.optional(v[8], "reason", maxName), e.traits(v[9:])
 	m.Header = e.head
 	return m
 }
 
 func (e *envelope) serviceResponse() abstract.BaseMessage {
-	var v [5][]byte
-	if !e.collect(v[:], "optype", "rcode", "method", "host", "message") {
+	var v [8][]byte
+	if !e.collect(v[:], "optype", "rcode", "method", "host", "message", "revision", "unchanged", "registered") {
 		return nil
 	}
 	op, ok := small(v[0])
@@ -160,15 +174,21 @@ func (e *envelope) serviceResponse() abstract.BaseMessage {
 	}
 	if m.Code == abstract.OK && m.Op == abstract.ServiceDiscover {
 		m.Method = e.optional(v[2], "method", e.cfg.MaxMethod)
-		m.Hosts = e.hosts(v[3])
+		m.Hosts, m.Unchanged = e.hosts(v[3]), flag(v[6])
+	}
+	m.Revision = uint64(e.count(v[5], "revision", math.MaxInt64))
+	if v[7] != nil {
+		if h, ok := e.host(v[7]); ok {
+			m.Registered = &h.Host
+		}
 	}
 	m.Header = e.head
 	return m
 }
 
 func (e *envelope) hello() abstract.BaseMessage {
-	var v [5][]byte
-	if !e.collect(v[:], "version", "agent", "max_frame", "session", "token") {
+	var v [7][]byte
+	if !e.collect(v[:], "version", "agent", "max_frame", "session", "token", "instance", "compress") {
 		return nil
 	}
 	m := &Hello{
@@ -177,14 +197,16 @@ func (e *envelope) hello() abstract.BaseMessage {
 		Agent:    e.optional(v[1], "agent", maxName),
 		MaxFrame: int(e.count(v[2], "max_frame", math.MaxInt32)),
 		Session:  e.sessionRequest(v[3]),
+		Instance: e.optional(v[5], "instance", maxName),
+		Compress: e.texts(v[6], "compress", maxCompress, maxName),
 	}
 	m.Header = e.head
 	return m
 }
 
 func (e *envelope) helloResponse() abstract.BaseMessage {
-	var v [9][]byte
-	if !e.collect(v[:], "rcode", "version", "agent", "max_frame", "ping_ms", "misses", "run", "message", "session") {
+	var v [11][]byte
+	if !e.collect(v[:], "rcode", "version", "agent", "max_frame", "ping_ms", "misses", "run", "message", "session", "compress", "retry_after_ms") {
 		return nil
 	}
 	m := &HelloResponse{
@@ -197,6 +219,9 @@ func (e *envelope) helloResponse() abstract.BaseMessage {
 		Run:      e.optional(v[6], "run", maxName),
 		Message:  e.optional(v[7], "message", maxWords),
 		Session:  e.sessionGrant(v[8]),
+		Compress: e.texts(v[9], "compress", maxCompress, maxName),
+
+		RetryAfterMs: e.count(v[10], "retry_after_ms", longestMs),
 	}
 	m.Header = e.head
 	return m

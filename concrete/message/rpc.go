@@ -6,8 +6,10 @@ import "trefoil/abstract"
 type RpcRequest struct {
 	Header
 	Method     string
-	Parameters Raw   // a JSON object
-	TimeoutMs  int64 // "timeout_ms": what is left of the caller's deadline; 0 when it did not say
+	Parameters Raw    // a JSON object
+	TimeoutMs  int64  // "timeout_ms": what is left of the caller's deadline; 0 when it did not say
+	Instance   string // "instance": the only provider that shall serve it, by its own id; left out when empty
+	Relay      bool   // "relay":1: asks a broker to pass it on to a provider; left out otherwise
 }
 
 // Type returns REQ_RPC.

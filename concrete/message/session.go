@@ -11,7 +11,7 @@ import (
 type SessionRequest struct {
 	ID       string // "id": 32 hexadecimal digits; empty: a new session
 	Secret   string // "secret" that came with it
-	Sequence uint64 // "sequence" of the last heartbeat datagram that was sent; lower ones are no longer taken
+	Sequence uint64 // "sequence": above that of every heartbeat datagram and every HELLO before; none of these is taken any more. Left out when 0, by who sends none
 }
 
 // SessionGrant is the "session" of a HELLO's response.

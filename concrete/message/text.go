@@ -21,9 +21,12 @@ func unquote(b []byte, plain bool) string {
 	return unescape(b)
 }
 
-// excerpt quotes the beginning of a text for an error.
+// excerpt quotes the beginning of a text for an error, as far as there is no token in it.
 func excerpt(b []byte) string {
 	const most = 60
+	if i := bytes.Index(b, []byte(tokenPrefix)); i >= 0 {
+		return strconv.Quote(string(b[:min(i, most)])) + "..."
+	}
 	if len(b) <= most {
 		return strconv.Quote(string(b))
 	}

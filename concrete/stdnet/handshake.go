@@ -14,7 +14,7 @@ import (
 
 const (
 	// crowdedFor is how long a handshake may take while others wait for its place.
-	crowdedFor = time.Second
+	crowdedFor = 500 * time.Millisecond
 	// Who failed gets a moment to read why: an end with unread input would make the
 	// system throw away what we said.
 	farewellFor   = 500 * time.Millisecond

@@ -21,7 +21,7 @@ const ALPN = "trefoil/1"
 
 const (
 	defaultHandshakeTimeout = 10 * time.Second
-	defaultMaxHandshakes    = 256
+	defaultMaxHandshakes    = 1024
 
 	// checkEvery is how often the files are looked at, at most.
 	checkEvery = time.Second
@@ -45,8 +45,8 @@ type TLSConfig struct {
 
 	HandshakeTimeout time.Duration // default 10 s
 	// MaxHandshakes is how many handshakes a server has under way at a time; default
-	// 256. Further connections wait in the system's queue. While some wait, a
-	// handshake that has taken a second is given up, so that silent peers cannot
+	// 1024. Further connections wait in the system's queue. While some wait, a
+	// handshake that has taken half a second is given up, so that silent peers cannot
 	// hold the others up.
 	MaxHandshakes int
 	Logger        *slog.Logger // default slog.Default()

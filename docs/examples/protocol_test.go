@@ -13,16 +13,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"trefoil/concrete/compress"
 	"trefoil/concrete/mem"
 	"trefoil/server"
 )
 
 // mathBroker starts a broker that serves what the examples of protocol.md call,
 // and returns a connection of bare bytes to it.
-func mathBroker(t *testing.T) net.Conn {
+func mathBroker(t *testing.T, opts ...server.Option) net.Conn {
 	t.Helper()
 	network := mem.NewNetwork()
-	broker := server.NewBroker("broker", server.WithTransport(network.Server))
+	broker := server.NewBroker("broker", append(opts, server.WithTransport(network.Server))...)
 	type args struct {
 		Num1 int `json:"num1"`
 		Num2 int `json:"num2"`
@@ -63,7 +64,8 @@ func send(t *testing.T, conn net.Conn, mtype uint32, body string) {
 }
 
 // documentedFrames returns the whole frames of protocol.md: a request, its
-// response, a request as existing programs write it, and a HELLO.
+// response, a request as existing programs write it, a publish compressed with s2,
+// the same with zstd, and a HELLO.
 func documentedFrames(t *testing.T) [][]byte {
 	t.Helper()
 	var frames [][]byte
@@ -72,7 +74,7 @@ func documentedFrames(t *testing.T) [][]byte {
 		require.NoError(t, err)
 		frames = append(frames, b)
 	}
-	require.Len(t, frames, 4)
+	require.Len(t, frames, 6)
 	return frames
 }
 
@@ -87,11 +89,29 @@ func TestDocumentedRequestGetsTheDocumentedResponse(t *testing.T) {
 
 func TestDocumentedHelloGetsTheDocumentedAnswer(t *testing.T) {
 	conn := mathBroker(t)
-	_, err := conn.Write(documentedFrames(t)[3])
+	_, err := conn.Write(documentedFrames(t)[5])
 	require.NoError(t, err)
 	_, body := receive(t, conn)
 	body = regexp.MustCompile(`"run":"[A-Z2-7]+"`).ReplaceAll(body, []byte(`"run":"GZ4TK..."`)) // another one each time
 	assert.True(t, strings.Contains(read(t, "docs/protocol.md"), "\n"+string(body)+"\n"), "protocol.md does not show %s", body)
+}
+
+func TestDocumentedCompressedFramesAreTaken(t *testing.T) {
+	conn := mathBroker(t, server.WithCompression(compress.New(compress.Config{})))
+	send(t, conn, 16, `{"version":1,"compress":["s2","zstd"]}`)
+	_, hello := receive(t, conn)
+	require.Contains(t, string(hello), `"compress":["s2","zstd"]`)
+	send(t, conn, 2, `{"optype":0,"topic_key":"news"}`)
+	_, created := receive(t, conn)
+	require.Equal(t, `{"rcode":0}`, string(created))
+
+	for _, frame := range documentedFrames(t)[3:5] {
+		_, err := conn.Write(frame)
+		require.NoError(t, err)
+		answer, body := receive(t, conn)
+		assert.Equal(t, `{"rcode":0}`, string(body))
+		assert.Equal(t, "7", string(answer[12:13]), "the id is as it is")
+	}
 }
 
 // TestDocumentedBodiesAreWhatABrokerSays sends the requests that protocol.md

@@ -62,7 +62,7 @@ func Open(stream io.Writer, cfg Config) (*Log, error) {
 		lost:    func(n uint64) []byte { return l.notice("log lines lost, they could not be written", n) },
 		trouble: l.trouble,
 	})
-	l.logger = slog.New(newHandler(l.queue, &l.choice))
+	l.logger = slog.New(newHandler(WithoutTokens(l.queue), &l.choice))
 	return l, nil
 }
 
