@@ -46,6 +46,11 @@ var layers = []layer{
 		tests:    []string{"abstract/*test"},
 	},
 	{
+		name:     "concrete/*test",
+		packages: []string{"concrete/etcd/etcdtest"},
+		may:      []string{"abstract", "concrete/internal/*"},
+	},
+	{
 		name:     "concrete/internal",
 		packages: []string{"concrete/internal/*"},
 		may:      []string{"abstract", "concrete/internal/*"},
@@ -55,7 +60,13 @@ var layers = []layer{
 		name:     "concrete",
 		packages: []string{"concrete", "concrete/*"},
 		may:      []string{"abstract", "concrete/internal/*"},
-		tests:    []string{"abstract/*test", "concrete/message"}, // golden frames are frames with messages in them
+		tests:    []string{"abstract/*test", "concrete/etcd/etcdtest", "concrete/message"}, // golden frames are frames with messages in them
+	},
+	{
+		name:     "business/protostub",
+		packages: []string{"business/protostub", "business/protostub/*"},
+		may:      []string{"abstract", "concrete/message", "business/protostub", "business/protostub/internal/*"},
+		tests:    []string{".", "server", "client", "concrete/*"}, // stubs are called from end to end
 	},
 	{
 		name:     "business",
@@ -76,10 +87,28 @@ var layers = []layer{
 		name:     "server",
 		packages: []string{"server"},
 		may: []string{
-			"abstract", "business/*", "client", "concrete/memstore",
+			"abstract", "business/*", "client", "concrete/memstore", "concrete/schema",
 			"concrete/tcp", "concrete/stdnet", "concrete/mem", "concrete/lv", "concrete/message", "concrete/workers", "concrete/udp",
 		},
 		tests: []string{"concrete/*", "abstract/*test"},
+	},
+	{
+		name:     "server/trefoiltest",
+		packages: []string{"server/trefoiltest"},
+		may:      []string{"abstract", "client", "server", "concrete/mem"}, // what a user's test links: no engines
+		tests:    []string{".", "concrete/memstore"},
+	},
+	{
+		name:     "client/protorpc",
+		packages: []string{"client/protorpc"},
+		may:      []string{"abstract", "client"},
+		tests:    []string{"server", "business/protostub", "concrete/*"},
+	},
+	{
+		name:     "server/protorpc",
+		packages: []string{"server/protorpc"},
+		may:      []string{"abstract", "client/protorpc", "server", "business/protostub"},
+		tests:    []string{"client", "concrete/*", "docs/examples/userservice/user"},
 	},
 	{
 		name:     "trefoil",
@@ -94,10 +123,20 @@ var layers = []layer{
 		tests:    []string{"abstract/*test"},
 	},
 	{
+		name:     "docs/examples/userservice/user",
+		packages: []string{"docs/examples/userservice/user"}, // generated
+		may:      []string{"abstract", "business/protostub"},
+	},
+	{
+		name:     "docs/examples/userservice",
+		packages: []string{"docs/examples/userservice/*"},
+		may:      []string{"docs/examples/userservice/user", "server/protorpc", "client/protorpc", "abstract", "concrete/zookeeper"},
+	},
+	{
 		name:     "docs/examples",
 		packages: []string{"docs/examples", "docs/examples/*"},
-		may:      []string{".", "server", "client", "abstract", "concrete/mem"},
-		tests:    []string{"concrete/compress"},
+		may:      []string{".", "server", "server/trefoiltest", "client", "abstract", "concrete/mem"},
+		tests:    []string{"business/access", "concrete/compress", "concrete/stdnet", "concrete/zookeeper", "abstract/registrytest", "docs/examples/userservice/user"},
 	},
 }
 
@@ -112,18 +151,24 @@ var homes = map[string]home{
 	"github.com/anishathalye/porcupine":       {tests: true},
 	"github.com/cloudwego/netpoll":            {packages: []string{"concrete/tcp"}},
 	"github.com/creack/pty":                   {tests: true},
+	"github.com/go-zookeeper/zk":              {packages: []string{"concrete/zookeeper"}},
 	"github.com/goccy/go-json":                {packages: []string{"concrete/message"}},
+	"github.com/google/jsonschema-go":         {packages: []string{"concrete/schema"}},
 	"github.com/klauspost/compress":           {packages: []string{"concrete/compress"}},
 	"github.com/spf13/cobra":                  {packages: []string{"cmd/*"}},
 	"github.com/spf13/pflag":                  {packages: []string{"cmd/*"}},
 	"github.com/stretchr/testify":             {tests: true},
-	"go.etcd.io/etcd":                         {packages: []string{"concrete/etcdstore"}},
+	"go.etcd.io/etcd":                         {packages: []string{"concrete/etcdstore", "concrete/etcd", "concrete/etcd/etcdtest", "concrete/internal/etcdlog"}},
+	"go.opentelemetry.io/otel":                {packages: []string{"concrete/otel"}, tests: true},
 	"go.uber.org/goleak":                      {tests: true},
-	"go.uber.org/zap":                         {packages: []string{"concrete/etcdstore"}},
-	"google.golang.org/grpc":                  {packages: []string{"concrete/etcdstore"}},
+	"go.uber.org/zap":                         {packages: []string{"concrete/etcdstore", "concrete/etcd", "concrete/internal/etcdlog"}},
+	"google.golang.org/grpc":                  {packages: []string{"concrete/etcdstore", "concrete/etcd", "concrete/internal/etcdlog"}},
 	"golang.org/x/term":                       {packages: []string{"cmd/*"}},
-	"gopkg.in/natefinch/lumberjack.v2":        {packages: []string{"cmd/trefoil/internal/logs"}},
-	"pgregory.net/rapid":                      {tests: true},
+	"google.golang.org/protobuf": {packages: []string{
+		"business/protostub", "business/protostub/internal/*", "cmd/protoc-gen-trefoil", "docs/examples/userservice/user",
+	}},
+	"gopkg.in/natefinch/lumberjack.v2": {packages: []string{"cmd/trefoil/internal/logs"}},
+	"pgregory.net/rapid":               {tests: true},
 }
 
 // matches reports whether dir is what a pattern names. The star of "dir/*" stands
@@ -237,6 +282,9 @@ func TestLayerRulesCanFail(t *testing.T) {
 		{"the client takes no store", "client", isCode, "trefoil/concrete/memstore", "may not import"},
 		{"the server takes the client", "server", isCode, "trefoil/client", ""},
 		{"the server takes no engine", "server", isCode, "trefoil/concrete/etcdstore", "may not import"},
+		{"a broker for tests takes servers and clients", "server/trefoiltest", isCode, "trefoil/client", ""},
+		{"a broker for tests takes no engine", "server/trefoiltest", isCode, "trefoil/concrete/etcdstore", "may not import"},
+		{"a broker for tests takes no assertions", "server/trefoiltest", isCode, "github.com/stretchr/testify/require", "it is for tests"},
 		{"the root takes no server", ".", isCode, "trefoil/server", "may not import"},
 		{"a command takes everything", "cmd/trefoil", isCode, "trefoil/concrete/memstore", ""},
 		{"an example takes what users take", "docs/examples/rpc", isCode, "trefoil/client", ""},

@@ -40,6 +40,11 @@ const (
 	ReqNode   MType = 32 // an operation on the node tree, or a watch
 	RspNode   MType = 33 // its answer
 	NodeEvent MType = 34 // notice: what one revision changed in a watched part of the tree
+
+	ReqStream    MType = 40 // opens a stream of messages, under its id
+	StreamData   MType = 41 // one message of the stream with the same id, either way
+	StreamCredit MType = 42 // the receiver has room for so much more
+	StreamEnd    MType = 43 // the sender sends nothing more; from the server also how the stream ended
 )
 
 var mtypeNames = map[MType]string{
@@ -47,6 +52,7 @@ var mtypeNames = map[MType]string{
 	ReqService: "REQ_SERVICE", RspService: "RSP_SERVICE", ReqHello: "REQ_HELLO", RspHello: "RSP_HELLO",
 	Ping: "PING", Pong: "PONG", Goodbye: "GOODBYE", RspUnsupported: "RSP_UNSUPPORTED", Gap: "GAP", Cancel: "CANCEL",
 	ReqNode: "REQ_NODE", RspNode: "RSP_NODE", NodeEvent: "NODE_EVENT",
+	ReqStream: "REQ_STREAM", StreamData: "STREAM_DATA", StreamCredit: "STREAM_CREDIT", StreamEnd: "STREAM_END",
 }
 
 // String returns the design's word for t, such as "REQ_RPC".
@@ -82,6 +88,7 @@ const (
 	ClassControl  Class = iota // hello, ping, goodbye, cancel, registry messages
 	ClassResponse              // responses to calls and to node operations
 	ClassRequest               // calls and node operations
+	ClassStream                // what goes over streams, their openings and ends included
 	ClassTopic                 // everything of topics, responses included, and events of watched nodes
 	Classes                    // how many there are
 )
@@ -93,6 +100,8 @@ func ClassOf(t MType) Class {
 		return ClassResponse
 	case ReqRPC, ReqNode:
 		return ClassRequest
+	case ReqStream, StreamData, StreamEnd:
+		return ClassStream
 	case ReqTopic, RspTopic, Gap, NodeEvent:
 		return ClassTopic
 	}

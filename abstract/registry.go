@@ -154,6 +154,14 @@ type Discovery interface {
 	Follow(method string, fn func(Providers)) (stop func())
 }
 
+// Registry is both. Close ends what it does and takes back what it has registered; it
+// returns when no callback of its followers runs any more.
+type Registry interface {
+	Registrar
+	Discovery
+	Close() error
+}
+
 // Providers is the state of one method's providers after a change.
 type Providers struct {
 	List    []Provider // all of them; must not be changed

@@ -6,12 +6,19 @@ package client_test
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"trefoil/abstract"
 	"trefoil/client"
+	"trefoil/concrete/lv"
+	"trefoil/concrete/message"
 	"trefoil/server"
 )
 
@@ -61,4 +68,97 @@ func TestAllocationsOfACall(t *testing.T) {
 	require.NoError(t, rpc.Close())
 	require.NoError(t, srv.Shutdown(context.Background()))
 	require.NoError(t, <-ended)
+}
+
+// TestAllocationsOfARegistration counts those of the client alone, and with a broker's: a
+// registration costs what has to be kept of it and one request.
+func TestAllocationsOfARegistration(t *testing.T) {
+	broker := server.NewBroker("127.0.0.1:0", server.WithLogger(quiet))
+	require.NoError(t, broker.Listen())
+	ended := make(chan error, 1)
+	go func() { ended <- broker.Serve() }()
+	for _, tt := range []struct {
+		name, addr string
+		most       float64
+	}{
+		{"client", yes(t), 10},
+		{"client and broker", broker.Addr().String(), 30},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx := t.Context()
+			conn, err := client.Dial(ctx, tt.addr, client.WithLogger(quiet))
+			require.NoError(t, err)
+			defer conn.Close()
+			registry := client.NewRegistryClient(conn)
+			p := abstract.Provider{Method: "svc.do", Host: abstract.Host{IP: "127.0.0.1", Port: 10_000}, Instance: "one"}
+			allocs := testing.AllocsPerRun(900, func() {
+				p.Host.Port++
+				if err := registry.Register(ctx, p); err != nil {
+					t.Error(err)
+				}
+			})
+			t.Logf("%.1f objects", allocs)
+			assert.LessOrEqual(t, allocs, tt.most)
+		})
+	}
+	require.NoError(t, broker.Shutdown(context.Background()))
+	require.NoError(t, <-ended)
+}
+
+// yes is a registry that agrees to everything, and allocates nothing for that.
+func yes(t *testing.T) (addr string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() {
+		nc, err := ln.Accept()
+		if err == nil {
+			err = agree(nc)
+		}
+		ended <- err
+	}()
+	t.Cleanup(func() {
+		_ = ln.Close()
+		require.NoError(t, <-ended)
+	})
+	return ln.Addr().String()
+}
+
+// agree answers HELLO and then every registration, until the client says goodbye.
+func agree(nc net.Conn) error {
+	defer nc.Close()
+	const header, idLen = 12, 16
+	protocol := lv.New(message.New(message.Config{}), lv.Config{})
+	met, err := protocol.Append(nil, &message.HelloResponse{Header: message.ID("hello"), Version: message.ProtocolVersion, PingMs: 60_000, Misses: 5, MaxFrame: 8 << 20})
+	if err != nil {
+		return err
+	}
+	done, err := protocol.Append(nil, &message.ServiceResponse{Header: message.ID("0123456789abcdef"), Op: abstract.ServiceRegister})
+	if err != nil {
+		return err
+	}
+	frame := make([]byte, 4<<10)
+	for {
+		if _, err := io.ReadFull(nc, frame[:header]); err != nil {
+			return err
+		}
+		rest := frame[header : 4+binary.BigEndian.Uint32(frame)]
+		if _, err := io.ReadFull(nc, rest); err != nil {
+			return err
+		}
+		answer := done
+		switch t := abstract.MType(binary.BigEndian.Uint32(frame[4:])); t {
+		case abstract.ReqHello:
+			answer = met
+		case abstract.ReqService:
+			copy(done[header:header+idLen], rest)
+		case abstract.Goodbye:
+			return nil
+		default:
+			return errors.New("a " + t.String())
+		}
+		if _, err := nc.Write(answer); err != nil {
+			return err
+		}
+	}
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 
@@ -22,6 +23,8 @@ type common struct {
 	traits   abstract.Traits
 }
 
+func commonOf(p *abstract.Provider) common { return common{p.Host, p.Instance, p.TTL, p.Traits} }
+
 // maxBatch is how many methods a request may be about.
 const maxBatch = 128
 
@@ -29,8 +32,9 @@ const maxBatch = 128
 func batches(providers []abstract.Provider) []batch {
 	methods := make(map[common][]string)
 	var order []common
-	for _, p := range providers {
-		c := common{p.Host, p.Instance, p.TTL, p.Traits}
+	for i := range providers {
+		p := &providers[i]
+		c := commonOf(p)
 		if methods[c] == nil {
 			order = append(order, c)
 		}
@@ -50,36 +54,58 @@ func batches(providers []abstract.Provider) []batch {
 	return all
 }
 
-// providers are those of the batch.
-func (b batch) providers() []abstract.Provider {
-	list := make([]abstract.Provider, len(b.methods))
-	for i, m := range b.methods {
-		list[i] = abstract.Provider{Method: m, Host: b.host, Instance: b.instance, TTL: b.ttl, Traits: b.traits}
-	}
-	return list
+// batchOf is the batch of one provider, in one piece of memory.
+func batchOf(p *abstract.Provider) *batch {
+	b := &struct {
+		batch
+		method [1]string
+	}{batch{common: commonOf(p)}, [1]string{p.Method}}
+	b.methods = b.method[:]
+	return &b.batch
+}
+
+// name is that of provider i.
+func (b *batch) name(i int) name { return name{b.methods[i], b.host, b.instance} }
+
+func (b *batch) provider(i int) abstract.Provider {
+	return abstract.Provider{Method: b.methods[i], Host: b.host, Instance: b.instance, TTL: b.ttl, Traits: b.traits}
 }
 
 // one is the batch of its provider i alone.
-func (b batch) one(i int) batch { return batch{b.common, b.methods[i : i+1]} }
+func (b *batch) one(i int) *batch { return &batch{b.common, b.methods[i : i+1]} }
 
-// requests are those that make an operation on the batch: one for a modern broker, one
-// for each method for an existing program of the LV family.
-func (b batch) requests(op abstract.ServiceOp, modern bool) []request {
-	if !modern && len(b.methods) > 1 {
-		all := make([]request, len(b.methods))
-		for i := range b.methods {
-			all[i] = b.one(i).requests(op, modern)[0]
+// doing says what an error is about.
+func (b *batch) doing(op abstract.ServiceOp) string { return op.String() + " " + b.methods[0] }
+
+// parts are the batches that go into one request each: the batch for a modern broker,
+// each provider for an existing program of the LV family.
+func (b *batch) parts(modern bool) iter.Seq[*batch] {
+	return func(yield func(*batch) bool) {
+		if modern {
+			yield(b)
+			return
 		}
-		return all
+		for i := range b.methods {
+			if !yield(b.one(i)) {
+				return
+			}
+		}
 	}
-	return []request{{want: abstract.RspService, harmless: true, build: func(id string) abstract.BaseMessage {
-		host := b.host
-		m := &message.ServiceRequest{Header: message.ID(id), Op: op, Method: b.methods[0], Methods: b.methods[1:], Host: &host, Instance: b.instance}
+}
+
+// request is what makes an operation on the batch.
+func (b *batch) request(op abstract.ServiceOp) request {
+	return request{want: abstract.RspService, harmless: true, build: func(id string) abstract.BaseMessage {
+		m := &struct {
+			message.ServiceRequest
+			host abstract.Host
+		}{message.ServiceRequest{Header: message.ID(id), Op: op, Method: b.methods[0], Methods: b.methods[1:], Instance: b.instance}, b.host}
+		m.Host = &m.host
 		if op == abstract.ServiceRegister {
 			m.Traits, m.TTLMs = b.traits, milliseconds(b.ttl)
 		}
-		return m
-	}}}
+		return &m.ServiceRequest
+	}}
 }
 
 // milliseconds is a time for the wire, never cut down to none.

@@ -57,8 +57,13 @@ func (c choice) end(o balance.Outcome) {
 		return
 	}
 	now := time.Now()
+	c.endTook(o, now, now.Sub(c.pick.Begun))
+}
+
+// endTook is end for a stream, which took so long to be opened.
+func (c choice) endTook(o balance.Outcome, now time.Time, took time.Duration) {
 	if c.pick.Member != nil {
-		c.group.End(c.pick, now, o)
+		c.group.EndTook(c.pick, now, took, o)
 	}
 	if c.breaker != nil {
 		c.breaker.Done(c.permit, now, verdictOf(o))

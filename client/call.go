@@ -63,6 +63,8 @@ type call struct {
 	prev    *call
 	next    *call
 
+	stream *opening // it opens a stream; nil: it is a call
+
 	relayTo    []*provider // those that go through the broker in a round, as they could not be connected to
 	relayRound int         // which round that is
 }
@@ -180,17 +182,25 @@ func (c *call) launch(s *session, instance string, timeoutMs int64) {
 	c.instance = instance
 	p, req := &c.first, &c.req
 	if c.attempts > 1 {
-		p, req = new(requestor.Pending), &message.RpcRequest{Method: c.req.Method, Parameters: c.req.Parameters}
+		p, req = new(requestor.Pending), &message.RpcRequest{Method: c.req.Method, Parameters: c.req.Parameters, Meta: c.req.Meta}
 	}
 	c.forget, c.session, c.pending = nil, s, p
 	at := c.at
 	c.mu.Unlock()
 	c.address(req, at, s)
+	if c.stream != nil {
+		c.stream.launch(c, s, p, req, timeoutMs)
+		return
+	}
 
 	if !s.store(p, c.deadline, abstract.RspRPC, c) {
 		return
 	}
 	req.Header, req.TimeoutMs = message.ID(p.ID()), timeoutMs
+	if c.extra != nil && c.extra.oneway {
+		c.sendOff(s, req, p)
+		return
+	}
 	s.post(req, p)
 	c.mu.Lock()
 	gaveUp := c.gaveUp
@@ -204,8 +214,11 @@ func (c *call) launch(s *session, instance string, timeoutMs int64) {
 func (c *call) Ended(m abstract.BaseMessage, err error) {
 	if err == nil {
 		if rsp := m.(*message.RpcResponse); rsp.Code == abstract.OK {
-			c.settle(balance.OK)
-			c.answered(rsp, c.instance, c.relayed(c.at, c.session))
+			if c.stream != nil {
+				c.stream.taken(c)
+				return
+			}
+			c.answered(rsp, c.instance, c.relayed(c.at, c.session), balance.OK)
 			return
 		}
 	}
@@ -219,15 +232,17 @@ func (c *call) Ended(m abstract.BaseMessage, err error) {
 	s, p := c.session, c.pending
 	c.session, c.pending = nil, nil
 	c.mu.Unlock()
+	c.stream.failed()
 	if unheard(e) {
 		s.abandon(p.ID())
 	}
 	c.goOn(e, c.at, c.harmless(e))
 }
 
-// answered ends the call with the result of one of its attempts.
-func (c *call) answered(rsp *message.RpcResponse, instance string, relayed bool) {
-	c.finish(Reply{Raw: rsp.Result, Instance: instance, Relayed: relayed}, nil)
+// answered ends the call with the result of one of its attempts. first is what becomes
+// of the choice of the attempt that the call itself is.
+func (c *call) answered(rsp *message.RpcResponse, instance string, relayed bool, first balance.Outcome) {
+	c.end(Reply{Raw: rsp.Result, Instance: instance, Relayed: relayed}, nil, first)
 }
 
 // failure is the error of an attempt that ended with an answer other than OK, or
@@ -293,7 +308,21 @@ func (c *call) cancel(cause error) {
 		s.requests.Cancel(p, cause) // or, when it is not stored yet, launch does
 		return
 	}
-	c.finish(Reply{}, &abstract.Error{Code: abstract.CodeOf(cause), Message: requestor.GivenUp(cause), Err: cause, Sent: c.fate()})
+	e := &abstract.Error{Code: abstract.CodeOf(cause), Message: requestor.GivenUp(cause), Err: cause, Sent: c.fate()}
+	if text := c.untold(); e.Code == abstract.Timeout && text != "" { // not that somebody was slow to answer
+		e.Message = text
+	}
+	c.finish(Reply{}, e)
+}
+
+// untold says whom the call waits for when nobody has said who provides its method; it is
+// empty when that is known.
+func (c *call) untold() string {
+	p, ok := c.client.target.(*providers)
+	if !ok || p.knows(c.sought()) {
+		return ""
+	}
+	return p.away()
 }
 
 // expire ends the call at its deadline while it waits for a session.
@@ -308,8 +337,8 @@ func (c *call) expire() {
 	e := &abstract.Error{Code: abstract.Unavailable, Message: "no connection to a provider before the deadline", Sent: c.fate()}
 	if last != nil {
 		e.Err = last
-	} else if p, ok := c.client.target.(*providers); ok && !p.knows(c.req.Method) {
-		e.Message = "the registry has not said who provides the method before the deadline; is the broker running, and reached as it wants to be, over TLS or without?"
+	} else if text := c.untold(); text != "" {
+		e.Message = text
 	}
 	c.finish(Reply{}, e)
 }
@@ -333,22 +362,26 @@ func (c *call) described(e *abstract.Error) *abstract.Error {
 	if e.Instance == "" && c.last != nil {
 		e.Instance = c.last.Instance
 	}
-	d := decorate(e, "call "+c.req.Method, c.attempts, e.Instance)
+	d := decorate(e, c.stream.verb()+c.req.Method, c.attempts, e.Instance)
 	if c.left && d.Sent == abstract.SentNo { // the last attempt was not, but one before it may have been
 		d.Sent = abstract.SentUnknown
 	}
 	return d
 }
 
-// finish ends the call; only the first time counts.
-func (c *call) finish(r Reply, e *abstract.Error) {
+// finish is end when the attempt that is under way, if one is, has no answer.
+func (c *call) finish(r Reply, e *abstract.Error) { c.end(r, e, balance.Ignored) }
+
+// end ends the call, and gives the choice back if its attempt has not ended before;
+// only the first time counts.
+func (c *call) end(r Reply, e *abstract.Error, o balance.Outcome) {
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
 		return
 	}
 	c.ended = true
-	chosen := c.choice // of an attempt that has not ended
+	chosen := c.choice
 	c.choice = choice{}
 	if e == nil {
 		r.Attempts = c.attempts
@@ -365,7 +398,7 @@ func (c *call) finish(r Reply, e *abstract.Error) {
 		losers = c.losers()
 	}
 	c.mu.Unlock()
-	chosen.end(balance.Ignored)
+	chosen.end(o)
 	if c.entered {
 		c.client.limits.leave()
 	}

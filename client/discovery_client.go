@@ -23,6 +23,9 @@ var (
 // DiscoveryClients know and tell the same.
 func NewDiscoveryClient(c *Conn) *DiscoveryClient { return &DiscoveryClient{c} }
 
+// String names the broker, for messages.
+func (d *DiscoveryClient) String() string { return "the broker at " + d.conn.addr }
+
 // Discover asks the broker who provides method now. Nobody is an empty list and
 // no error; WaitFor waits for somebody.
 func (d *DiscoveryClient) Discover(ctx context.Context, method string) ([]abstract.Provider, error) {

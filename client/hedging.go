@@ -36,7 +36,7 @@ func Hedge() CallOption { return HedgeAfter(0) }
 
 // HedgeAfter is Hedge with the time to wait before the second provider is asked.
 func HedgeAfter(d time.Duration) CallOption {
-	return func(o *callOptions) { o.hedged, o.hedgeAfter = true, max(0, d) }
+	return func(o *abstract.CallOptions) { o.Hedged, o.HedgeAfter = true, max(0, d) }
 }
 
 // make makes what is known of one method's calls.
@@ -51,6 +51,12 @@ type extras struct {
 	attempts int  // at most; 0: any number
 	hedged   bool // there may be further attempts beside the one under way
 	after    time.Duration
+
+	zone     string    // where a provider is preferred from; empty: anywhere
+	instance string    // the only provider to ask, by id or address; empty: any
+	only     *provider // the same, when it is known; it is asked once
+	oneway   bool      // nobody waits for an answer
+	about    string    // the method whose providers are asked; empty: the one that is called
 
 	// The rest is guarded by the call's lock.
 	hedge   *protect.Hedge
@@ -78,14 +84,14 @@ func (x *extras) most() int {
 	return x.attempts
 }
 
-// wants takes the options that only some calls have.
-func (c *call) wants(o *callOptions) {
-	if o.hedged && !o.idempotent {
+// wants takes what only some calls ask for.
+func (c *call) wants(d *asking) {
+	if d.Hedged && !d.Idempotent {
 		c.err = abstract.Errorf(abstract.InvalidParams, "a call is hedged only when its method may be called twice: add the option Idempotent, or leave Hedge out")
 	}
-	hedged := o.idempotent && (o.hedged || c.client.cfg.hedged) && c.client.movable()
-	if o.attempts > 0 || hedged {
-		c.extra = &extras{attempts: o.attempts, hedged: hedged, after: o.hedgeAfter}
+	hedged := d.Idempotent && (d.Hedged || c.client.cfg.hedged) && c.client.movable() && d.Instance == "" && d.only == nil && !d.oneway
+	if d.Attempts > 0 || hedged || d.Zone != "" || d.Instance != "" || d.only != nil || d.oneway || d.about != "" {
+		c.extra = &extras{attempts: d.Attempts, hedged: hedged, after: d.HedgeAfter, zone: d.Zone, instance: d.Instance, only: d.only, oneway: d.oneway, about: d.about}
 	}
 }
 
@@ -203,7 +209,7 @@ func (a *attempt) routed(s *session, instance string, err error) {
 		return
 	}
 	req := &message.RpcRequest{
-		Header: message.ID(a.pending.ID()), Method: c.req.Method, Parameters: c.req.Parameters, TimeoutMs: budget(time.Until(c.deadline)),
+		Header: message.ID(a.pending.ID()), Method: c.req.Method, Parameters: c.req.Parameters, TimeoutMs: budget(time.Until(c.deadline)), Meta: c.req.Meta,
 	}
 	c.address(req, a.at, s)
 	s.post(req, &a.pending)
@@ -220,7 +226,7 @@ func (a *attempt) Ended(m abstract.BaseMessage, err error) {
 	if err == nil {
 		if rsp := m.(*message.RpcResponse); rsp.Code == abstract.OK {
 			a.settle(balance.OK)
-			a.call.answered(rsp, a.instance, a.call.relayed(a.at, a.session))
+			a.call.answered(rsp, a.instance, a.call.relayed(a.at, a.session), balance.Ignored)
 			return
 		}
 	}

@@ -49,17 +49,19 @@ type config struct {
 	recheck        time.Duration
 	writeTimeout   time.Duration
 
-	maxFrame    int
-	maxQueued   int
-	maxPending  int
-	maxWaiting  int
-	maxMethods  int
-	subscribing int // bytes waiting in one subscription
-	heartbeats  bool
-	renews      bool   // registrations with a time to live are renewed without being asked
-	listsIn     string // a directory; empty: none
+	maxFrame     int
+	maxQueued    int
+	maxPending   int
+	maxWaiting   int
+	maxMethods   int
+	streamWindow int
+	subscribing  int // bytes waiting in one subscription
+	heartbeats   bool
+	renews       bool   // registrations with a time to live are renewed without being asked
+	listsIn      string // a directory; empty: none
 
 	compression abstract.Compression
+	chain       abstract.Interceptor // nil: none
 
 	onConnected    []func()
 	onDisconnected []func(error)
@@ -73,6 +75,7 @@ func defaults() config {
 		logger:         slog.Default(),
 		transport:      StandardNet,
 		balancer:       func(string) Balancer { return balance.NewLeastPending(nil) },
+		relay:          RelayAuto,
 		timeout:        5 * time.Second,
 		connectTimeout: 5 * time.Second,
 		helloTimeout:   2 * time.Second,
@@ -288,28 +291,3 @@ func OnSessionExpired(fn func(id string)) Option {
 func OnProblem(fn func(error)) Option {
 	return func(c *config) { c.onProblem = append(c.onProblem, fn) }
 }
-
-// CallOption changes one setting of one call.
-type CallOption func(*callOptions)
-
-type callOptions struct {
-	timeout    time.Duration
-	idempotent bool
-	key        string
-	attempts   int // at most; 0: any number
-	hedged     bool
-	hedgeAfter time.Duration
-	relay      RelayMode
-}
-
-// Timeout sets the call's deadline from now, when the context's is not earlier.
-func Timeout(d time.Duration) CallOption { return func(o *callOptions) { o.timeout = d } }
-
-// Idempotent says that the method may be called twice with the same outcome as
-// once. Only such calls are tried again, with another provider, when their
-// request may have been handled before the connection was lost.
-func Idempotent() CallOption { return func(o *callOptions) { o.idempotent = true } }
-
-// Key says what a call is about, for the rule hash: calls of the same key go to the
-// same provider.
-func Key(key string) CallOption { return func(o *callOptions) { o.key = key } }

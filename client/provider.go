@@ -118,7 +118,10 @@ func (h *provider) takeLong() {
 	}
 	h.slow = true
 	waiting := h.waiting
-	h.waiting = nil
+	h.waiting = h.loyal(waiting)
+	for w := range h.waiting {
+		delete(waiting, w)
+	}
 	h.mu.Unlock()
 	for w := range waiting {
 		w.failed(h, &abstract.Error{Code: abstract.Unavailable, Message: "connecting to " + h.addr + " takes long", Sent: abstract.SentNo})

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -53,6 +54,7 @@ type route struct {
 	known   bool
 	list    []*listed
 	waiting map[*routing]struct{} // calls that came before the first list
+	asked   []chan error          // who else waits for that; each has room
 }
 
 // listed is a provider in a method's list.
@@ -90,12 +92,12 @@ func newProviders(c *RpcClient, d abstract.Discovery) *providers {
 func (p *providers) ready(c *call) (*session, string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := p.routes[c.req.Method]
+	r := p.routes[c.sought()]
 	if r == nil || len(r.list) == 0 || p.closed {
 		return nil, "", false
 	}
 	p.adopt(c, r)
-	if int64(c.begun.Sub(p.begun)) < p.careful.Load() || c.relay == RelayAlways {
+	if int64(c.begun.Sub(p.begun)) < p.careful.Load() || c.relay == RelayAlways || c.extra.particular() {
 		return nil, "", false // route looks more closely
 	}
 	pick, ok := r.group.Pick(balance.Call{Now: c.begun, Key: c.key})
@@ -133,7 +135,7 @@ func (p *providers) route(c *call, fn func(*session, string, error)) (forget fun
 		fn(nil, "", &abstract.Error{Code: abstract.Disconnected, Message: "the client is closed", Sent: abstract.SentNo})
 		return nil
 	}
-	r, err := p.routeOf(c.req.Method)
+	r, err := p.routeOf(c.sought())
 	if err != nil {
 		p.mu.Unlock()
 		fn(nil, "", err)
@@ -161,6 +163,15 @@ func (p *providers) knows(method string) bool {
 	defer p.mu.Unlock()
 	r := p.routes[method]
 	return r != nil && r.known
+}
+
+// away says that the registry has not answered, and where it should be.
+func (p *providers) away() string {
+	registry := "the registry"
+	if named, ok := p.discovery.(fmt.Stringer); ok {
+		registry = named.String()
+	}
+	return "the registry has not said who provides the method before the deadline; is " + registry + " running, and reached as it wants to be, over TLS or without?"
 }
 
 // routeOf returns a method's route and begins to follow it when it is new. It is
@@ -223,6 +234,7 @@ func (p *providers) update(r *route, change abstract.Providers) {
 	if change.Err != nil {
 		waiting := r.waiting
 		r.waiting = make(map[*routing]struct{})
+		r.tell(change.Err)
 		p.mu.Unlock()
 		for w := range waiting {
 			e := *asError(change.Err)
@@ -233,6 +245,7 @@ func (p *providers) update(r *route, change abstract.Providers) {
 	}
 	retired := p.replace(r, change.List)
 	r.known = true
+	r.tell(nil)
 	type chosen struct {
 		w    *routing
 		host *provider
@@ -279,15 +292,21 @@ func (p *providers) replace(r *route, list []abstract.Provider) (retired []*prov
 // can be reached as far as we know. It is called with the lock held.
 func (p *providers) choose(r *route, c *call) (*provider, error) {
 	if len(r.list) == 0 {
-		return nil, &abstract.Error{Code: abstract.ServiceNotFound, Message: "nobody provides it now; start a provider, or wait for one with DiscoveryClient.WaitFor", Sent: abstract.SentNo}
+		return nil, errNobody()
 	}
 	c.settle(balance.Ignored)
 	now := time.Now()
+	if c.extra.pinned() {
+		return p.chooseOnly(r, c, now)
+	}
 	c.mu.Lock()
 	tried := c.tried
 	c.mu.Unlock()
 	k := balance.Call{Now: now, Key: c.key}
-	chosen, h := p.choice(r, c, k, tried, true)
+	chosen, h := p.nearby(r, c, k, tried)
+	if h == nil {
+		chosen, h = p.choice(r, c, k, tried, true)
+	}
 	if h == nil {
 		chosen, h = p.choice(r, c, k, tried, false)
 	}
@@ -307,6 +326,10 @@ func (p *providers) choose(r *route, c *call) (*provider, error) {
 	c.mu.Unlock()
 	c.choose(chosen)
 	return h, nil
+}
+
+func errNobody() *abstract.Error {
+	return &abstract.Error{Code: abstract.ServiceNotFound, Message: "nobody provides it now; start a provider, or wait for one with DiscoveryClient.WaitFor", Sent: abstract.SentNo}
 }
 
 // choice picks a provider that is none of tried, and, if well is set, is well as far
@@ -333,7 +356,7 @@ func (p *providers) choice(r *route, c *call, k balance.Call, tried []*provider,
 // goes to another one that is well, and sends it there. False: there is none.
 func (p *providers) beside(c *call, a *attempt) bool {
 	p.mu.Lock()
-	r := p.routes[c.req.Method]
+	r := p.routes[c.sought()]
 	if r == nil || p.closed {
 		p.mu.Unlock()
 		return false

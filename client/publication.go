@@ -36,27 +36,30 @@ var _ requestor.Waiter = (*publication)(nil)
 
 // newPublication encodes a message. There is a publication also when that fails,
 // for who has to be told.
-func (t *topics) newPublication(ctx context.Context, topic string, v any) (*publication, error) {
+func (t *topics) newPublication(ctx context.Context, topic string, v any, meta abstract.Metadata) (*publication, error) {
 	p := &publication{topics: t, ctx: ctx, deadline: time.Now().Add(t.conn.cfg.timeout)}
 	if d, ok := ctx.Deadline(); ok && d.Before(p.deadline) {
 		p.deadline = d
 	}
 	p.req.Op, p.req.Topic = abstract.TopicPublish, topic
 	raw, err := message.Encode(v)
+	if err == nil && len(meta) > 0 {
+		err = meta.Check()
+	}
 	if err != nil {
 		e := decorate(asError(err), p.what(), 0, "")
 		e.Sent = abstract.SentNo
 		return p, e
 	}
-	p.req.Message = raw
+	p.req.Message, p.req.Meta = raw, meta
 	return p, nil
 }
 
 func (p *publication) what() string { return "publish " + p.req.Topic }
 
 // publish sends a message and waits for its answer.
-func (t *topics) publish(ctx context.Context, topic string, v any) error {
-	p, err := t.newPublication(ctx, topic, v)
+func (t *topics) publish(ctx context.Context, topic string, v any, meta abstract.Metadata) error {
+	p, err := t.newPublication(ctx, topic, v, meta)
 	if err != nil {
 		return err
 	}
@@ -160,7 +163,10 @@ func (p *publication) slowly() error {
 	}
 	ctx, cancel := context.WithDeadline(p.ctx, p.deadline)
 	defer cancel()
-	return p.topics.operate(ctx, abstract.TopicPublish, p.req.Topic, p.req.Message, false)
+	r := request{want: abstract.RspTopic, build: func(id string) abstract.BaseMessage {
+		return &message.TopicRequest{Header: message.ID(id), Op: abstract.TopicPublish, Topic: p.req.Topic, Message: p.req.Message, Meta: p.req.Meta}
+	}}
+	return p.topics.answered(ctx, p.what(), r)
 }
 
 // finish ends the publication.

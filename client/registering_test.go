@@ -230,6 +230,39 @@ func TestHeartbeatsComeByThemselves(t *testing.T) {
 	})
 }
 
+// Who comes later and has less time is not kept waiting by who has more.
+func TestShorterTTLIsRenewedInItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newScripted(t)
+		b.answer = func(m *message.ServiceRequest) *message.ServiceResponse {
+			if m.TTLMs == 40_000 {
+				return &message.ServiceResponse{Code: abstract.InvalidParams}
+			}
+			return &message.ServiceResponse{}
+		}
+		b.start()
+		reg := client.NewRegistryClient(b.dial())
+		beats := func(host abstract.Host) (n int) {
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+			for _, m := range b.asked(abstract.ServiceHeartbeat) {
+				if *m.Host == host {
+					n++
+				}
+			}
+			return n
+		}
+		there := abstract.Host{IP: "h", Port: 2}
+		require.NoError(t, reg.Register(ctx, providersOf(here, 10*time.Minute, "x")...))
+		require.NoError(t, reg.Register(ctx, providersOf(there, 3*time.Second, "x")...))
+		assert.InDelta(t, 31, beats(there), 3)
+		require.NoError(t, reg.Register(ctx, providersOf(here, 6*time.Second, "x")...))
+		assert.InDelta(t, 15, beats(here), 2)
+		require.Error(t, reg.Register(ctx, providersOf(here, 40*time.Second, "x")...))
+		assert.InDelta(t, 15, beats(here), 2, "what was there before the refusal stays")
+	})
+}
+
 // A heartbeat that fails is sent again before the registration ends.
 func TestHeartbeatThatFailsIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

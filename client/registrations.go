@@ -14,11 +14,12 @@ import (
 type registrations struct {
 	conn     *Conn
 	mu       sync.Mutex
-	wants    map[abstract.Provider]*wish // by nameOf
-	stands   []batch                     // what the session that is being made has been told
-	retrying map[abstract.Provider]bool  // those that the broker has refused after a reconnect
-	beating  bool                        // the goroutine that renews runs
-	sooner   chan struct{}               // holds an element when it is to look again
+	wants    map[name]*wish
+	stands   []batch       // what the session that is being made has been told
+	retrying map[name]bool // those that the broker has refused after a reconnect
+	beating  bool          // the goroutine that renews runs
+	nextBeat time.Time     // when it is going to look
+	sooner   chan struct{} // holds an element when it is to look again
 }
 
 // wish is a provider that is to be registered.
@@ -31,38 +32,57 @@ type wish struct {
 }
 
 func (r *registrations) init(c *Conn) {
-	r.conn, r.wants = c, make(map[abstract.Provider]*wish)
-	r.retrying = make(map[abstract.Provider]bool)
+	r.conn, r.wants = c, make(map[name]*wish)
+	r.retrying = make(map[name]bool)
 	r.sooner = make(chan struct{}, 1)
 }
 
-// nameOf is what a provider is told apart by.
-func nameOf(p abstract.Provider) abstract.Provider {
-	return abstract.Provider{Method: p.Method, Host: p.Host, Instance: p.Instance}
+// name is what a provider is told apart by.
+type name struct {
+	method   string
+	host     abstract.Host
+	instance string
 }
 
-// want notes wishes, and returns what takes them back: those before stand again.
-func (r *registrations) want(b batch) (undo func()) {
+func nameOf(p *abstract.Provider) name { return name{p.Method, p.Host, p.Instance} }
+
+// as is the provider of a name that is wished for.
+func (n name) as(w *wish) abstract.Provider {
+	return abstract.Provider{Method: n.method, Host: n.host, Instance: n.instance, TTL: w.ttl, Traits: w.traits}
+}
+
+// want notes wishes, and returns those that stood before them; nil: none.
+func (r *registrations) want(b *batch) (before []*wish) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := make([]*wish, len(b.methods))
-	for i, p := range b.providers() {
-		before[i] = r.wants[nameOf(p)]
-		w := &wish{traits: p.Traits, ttl: p.TTL}
-		if before[i] != nil {
-			w.at = before[i].at
-		}
-		r.renewed(w, time.Now())
-		r.wants[nameOf(p)] = w
-	}
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		for i, p := range b.providers() {
-			if r.wants[nameOf(p)] = before[i]; before[i] == nil {
-				delete(r.wants, nameOf(p))
+	for i := range b.methods {
+		n := b.name(i)
+		w := &wish{traits: b.traits, ttl: b.ttl}
+		if was := r.wants[n]; was != nil {
+			if before == nil {
+				before = make([]*wish, len(b.methods))
 			}
+			before[i], w.at = was, was.at
 		}
+		r.renewed(w)
+		r.wants[n] = w
+		r.beat(w)
+	}
+	return before
+}
+
+// unwant takes wishes back: those before stand again.
+func (r *registrations) unwant(b *batch, before []*wish) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range b.methods {
+		n := b.name(i)
+		if len(before) == 0 || before[i] == nil {
+			delete(r.wants, n)
+			continue
+		}
+		r.wants[n] = before[i]
+		r.beat(before[i])
 	}
 }
 
@@ -70,43 +90,55 @@ func (r *registrations) want(b batch) (undo func()) {
 // time are dropped. It is called with the lock held.
 func (r *registrations) wanted(now time.Time) []batch {
 	all := make([]abstract.Provider, 0, len(r.wants))
-	for p, w := range r.wants {
+	for n, w := range r.wants {
 		if !w.until.IsZero() && now.After(w.until) {
-			delete(r.wants, p)
+			delete(r.wants, n)
 			continue
 		}
-		p.Traits, p.TTL = w.traits, w.ttl
-		all = append(all, p)
+		all = append(all, n.as(w))
 	}
 	return batches(all)
 }
 
-func (r *registrations) register(ctx context.Context, providers []abstract.Provider) ([]abstract.Provider, error) {
-	all := batches(providers)
-	undo := make([]func(), len(all))
-	for i, b := range all {
-		undo[i] = r.want(b)
+func (r *registrations) register(ctx context.Context, providers []abstract.Provider) error {
+	if len(providers) == 1 {
+		b := batchOf(&providers[0])
+		return r.registerBatch(ctx, b, r.want(b))
 	}
-	r.beat()
+	all := batches(providers)
+	before := make([][]*wish, len(all))
+	for i := range all {
+		before[i] = r.want(&all[i])
+	}
 	var problems []error
-	for i, b := range all {
-		if err := r.tell(ctx, abstract.ServiceRegister, b); err != nil {
+	for i := range all {
+		if err := r.registerBatch(ctx, &all[i], before[i]); err != nil {
 			problems = append(problems, err)
-			if hasRefused(err) {
-				undo[i]()
-			}
 		}
 	}
-	if err := joined(problems); err != nil {
-		return nil, err
+	return joined(problems)
+}
+
+// registerBatch registers what is wanted. When that is refused, what was wanted before
+// is wanted again.
+func (r *registrations) registerBatch(ctx context.Context, b *batch, before []*wish) error {
+	err := r.tell(ctx, abstract.ServiceRegister, b)
+	if err != nil && hasRefused(err) {
+		r.unwant(b, before)
 	}
+	return err
+}
+
+// allPlaced returns providers with the addresses at which the broker has them.
+func (r *registrations) allPlaced(providers []abstract.Provider) []abstract.Provider {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at := make([]abstract.Provider, len(providers))
-	for i, p := range providers {
-		at[i] = r.placed(p)
+	for i := range providers {
+		at[i] = providers[i]
+		at[i].Host = r.placed(nameOf(&providers[i]))
 	}
-	return at, nil
+	return at
 }
 
 // hasRefused says whether a request failed in a way that a reconnect does not change.
@@ -127,40 +159,43 @@ func joined(problems []error) error {
 	return errors.Join(problems...)
 }
 
-// placed returns p with the address at which the broker has it. It is called with the
+// placed returns the address at which the broker has a provider. It is called with the
 // lock held.
-func (r *registrations) placed(p abstract.Provider) abstract.Provider {
-	if w := r.wants[nameOf(p)]; w != nil && p.Host.IP == "" && w.at.IP != "" {
-		p.Host = w.at
+func (r *registrations) placed(n name) abstract.Host {
+	if n.host.IP == "" {
+		if w := r.wants[n]; w != nil && w.at.IP != "" {
+			return w.at
+		}
 	}
-	return p
+	return n.host
 }
 
 // located returns a batch with the address at which the broker has it.
-func (r *registrations) located(b batch) batch {
+func (r *registrations) located(b *batch) *batch {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b.host = r.placed(b.providers()[0]).Host
-	return b
+	known := *b
+	known.host = r.placed(b.name(0))
+	return &known
 }
 
 // tell makes a request about a batch, and returns when the broker has done it.
-func (r *registrations) tell(ctx context.Context, op abstract.ServiceOp, b batch) error {
-	name := op.String() + " " + b.methods[0]
-	m, err := r.conn.askOn(ctx, name, true, func(s *session, deadline time.Time) (abstract.BaseMessage, error) {
+func (r *registrations) tell(ctx context.Context, op abstract.ServiceOp, b *batch) error {
+	m, err := r.conn.askOn(ctx, "", true, func(s *session, deadline time.Time) (abstract.BaseMessage, error) {
 		return r.tellOn(ctx, s, deadline, op, b)
 	})
 	if err != nil {
-		return err
+		e := asError(err)
+		return decorate(e, b.doing(op), e.Attempts, e.Instance)
 	}
 	if rsp := m.(*message.ServiceResponse); rsp.Code != abstract.OK {
-		return refused(name, rsp.Code, rsp.Message, r.conn.addr)
+		return refused(b.doing(op), rsp.Code, rsp.Message, r.conn.addr)
 	}
 	return nil
 }
 
 // tellOn is tell on a session. It returns the first answer that refuses, if one does.
-func (r *registrations) tellOn(ctx context.Context, s *session, deadline time.Time, op abstract.ServiceOp, b batch) (abstract.BaseMessage, error) {
+func (r *registrations) tellOn(ctx context.Context, s *session, deadline time.Time, op abstract.ServiceOp, b *batch) (abstract.BaseMessage, error) {
 	if !s.modern() && b.host.IP == "" {
 		return nil, abstract.Errorf(abstract.InvalidParams, "this registry does not look where a provider is; give the provider's IP")
 	}
@@ -168,9 +203,14 @@ func (r *registrations) tellOn(ctx context.Context, s *session, deadline time.Ti
 	if op != abstract.ServiceRegister {
 		known = r.located(b)
 	}
+	var see func(abstract.BaseMessage)
+	if b.ttl > 0 || b.host.IP == "" { // else an answer changes nothing
+		see = func(m abstract.BaseMessage) { r.seen(op, b, m.(*message.ServiceResponse)) }
+	}
 	var m abstract.BaseMessage
-	for _, q := range known.requests(op, s.modern()) {
-		q.see = func(m abstract.BaseMessage) { r.seen(op, b, m.(*message.ServiceResponse)) }
+	for part := range known.parts(s.modern()) {
+		q := part.request(op)
+		q.see = see
 		var err error
 		if m, err = s.ask(ctx, deadline, q); err != nil || m.(*message.ServiceResponse).Code != abstract.OK {
 			return m, err
@@ -180,29 +220,28 @@ func (r *registrations) tellOn(ctx context.Context, s *session, deadline time.Ti
 }
 
 // seen takes from an answer where a batch is now, and that it was renewed.
-func (r *registrations) seen(op abstract.ServiceOp, b batch, rsp *message.ServiceResponse) {
+func (r *registrations) seen(op abstract.ServiceOp, b *batch, rsp *message.ServiceResponse) {
 	if rsp.Code != abstract.OK || op == abstract.ServiceUnregister {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	for _, p := range b.providers() {
-		w := r.wants[nameOf(p)]
+	for i := range b.methods {
+		w := r.wants[b.name(i)]
 		if w == nil {
 			continue
 		}
 		if rsp.Registered != nil {
 			w.at = *rsp.Registered
 		}
-		r.renewed(w, now)
+		r.renewed(w)
 	}
 }
 
 func (r *registrations) unregister(ctx context.Context, providers []abstract.Provider) error {
 	var problems []error
 	for _, b := range batches(r.dropAll(providers)) {
-		if err := r.takeBack(ctx, b); err != nil {
+		if err := r.takeBack(ctx, &b); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -214,32 +253,35 @@ func (r *registrations) dropAll(providers []abstract.Provider) []abstract.Provid
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var dropped []abstract.Provider
-	for _, p := range providers {
-		name, known := r.find(p)
-		if !known {
+	for i := range providers {
+		n, w := r.find(&providers[i])
+		if w == nil {
 			continue
 		}
-		dropped = append(dropped, r.placed(name))
-		delete(r.wants, name)
+		p := abstract.Provider{Method: n.method, Host: r.placed(n), Instance: n.instance}
+		dropped = append(dropped, p)
+		delete(r.wants, n)
 	}
 	return dropped
 }
 
-// find returns the name of the wish for p, who may be named by the address at which the
-// broker has it. It is called with the lock held.
-func (r *registrations) find(p abstract.Provider) (name abstract.Provider, known bool) {
-	name = nameOf(p)
-	if r.wants[name] != nil {
-		return name, true
+// find returns the wish for p and its name, which may be by the address at which the
+// broker has it; nil: there is none. It is called with the lock held.
+func (r *registrations) find(p *abstract.Provider) (name, *wish) {
+	n := nameOf(p)
+	if w := r.wants[n]; w != nil {
+		return n, w
 	}
-	name.Host.IP = ""
-	w := r.wants[name]
-	return name, w != nil && w.at == p.Host
+	n.host.IP = ""
+	if w := r.wants[n]; w != nil && w.at == p.Host {
+		return n, w
+	}
+	return n, nil
 }
 
 // takeBack unregisters what is not wanted any more.
-func (r *registrations) takeBack(ctx context.Context, b batch) error {
-	op := "unregister " + b.methods[0]
+func (r *registrations) takeBack(ctx context.Context, b *batch) error {
+	op := b.doing(abstract.ServiceUnregister)
 	if r.conn.Connected() && !r.conn.Modern() {
 		return &abstract.Error{Code: abstract.Unsupported, Op: op, Message: "this registry forgets a provider only when its connection closes", Instance: r.conn.addr}
 	}
@@ -266,11 +308,8 @@ func (r *registrations) restore(ctx context.Context, s *session) error {
 	r.mu.Unlock()
 	var requests []request
 	for _, b := range wants {
-		for i, q := range b.requests(abstract.ServiceRegister, s.modern()) {
-			part := b
-			if !s.modern() {
-				part = b.one(i)
-			}
+		for part := range b.parts(s.modern()) {
+			q := part.request(abstract.ServiceRegister)
 			q.see = func(m abstract.BaseMessage) { r.restored(part, m.(*message.ServiceResponse)) }
 			requests = append(requests, q)
 		}
@@ -293,7 +332,9 @@ func (r *registrations) settle(ctx context.Context, s *session) error {
 	r.mu.Unlock()
 	var requests []request
 	for _, b := range r.unwanted(restored) {
-		requests = append(requests, b.requests(abstract.ServiceUnregister, s.modern())...)
+		for part := range b.parts(s.modern()) {
+			requests = append(requests, part.request(abstract.ServiceUnregister))
+		}
 	}
 	return s.askAll(ctx, requests)
 }
@@ -304,9 +345,9 @@ func (r *registrations) unwanted(restored []batch) []batch {
 	defer r.mu.Unlock()
 	var gone []abstract.Provider
 	for _, b := range restored {
-		for _, p := range b.providers() {
-			if r.wants[nameOf(p)] == nil {
-				gone = append(gone, p)
+		for i := range b.methods {
+			if r.wants[b.name(i)] == nil {
+				gone = append(gone, b.provider(i))
 			}
 		}
 	}
@@ -316,27 +357,27 @@ func (r *registrations) unwanted(restored []batch) []batch {
 // restored looks at the answer to a batch that was restored. One that is refused is
 // tried again: the broker had taken it before. As one provider may be the reason that
 // all of a batch are refused, each goes on alone.
-func (r *registrations) restored(b batch, rsp *message.ServiceResponse) {
+func (r *registrations) restored(b *batch, rsp *message.ServiceResponse) {
 	if rsp.Code == abstract.OK {
 		r.seen(abstract.ServiceRegister, b, rsp)
 		return
 	}
-	r.conn.report(refused("register "+b.methods[0], rsp.Code, rsp.Message, r.conn.addr))
+	r.conn.report(refused(b.doing(abstract.ServiceRegister), rsp.Code, rsp.Message, r.conn.addr))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, p := range b.providers() {
-		name := nameOf(p)
-		if r.retrying[name] {
+	for i := range b.methods {
+		n := b.name(i)
+		if r.retrying[n] {
 			continue
 		}
-		r.retrying[name] = true
+		r.retrying[n] = true
 		pause := backoff(&r.conn.cfg, firstRetry)
 		if len(b.methods) > 1 {
 			pause = 0
 		}
 		part := b.one(i)
 		if !r.conn.tasks.run(func() { r.retry(part, pause) }) {
-			delete(r.retrying, name)
+			delete(r.retrying, n)
 		}
 	}
 }
@@ -345,11 +386,11 @@ func (r *registrations) restored(b batch, rsp *message.ServiceResponse) {
 const firstRetry = 2
 
 // retry registers one provider until it succeeds or nobody wants it any more.
-func (r *registrations) retry(b batch, pause time.Duration) {
-	name := nameOf(b.providers()[0])
+func (r *registrations) retry(b *batch, pause time.Duration) {
+	n := b.name(0)
 	defer func() {
 		r.mu.Lock()
-		delete(r.retrying, name)
+		delete(r.retrying, n)
 		r.mu.Unlock()
 	}()
 	for try := firstRetry; ; try++ {
@@ -360,7 +401,7 @@ func (r *registrations) retry(b batch, pause time.Duration) {
 		}
 		pause = backoff(&r.conn.cfg, try+1)
 		r.mu.Lock()
-		w := r.wants[name]
+		w := r.wants[n]
 		if w == nil {
 			r.mu.Unlock()
 			return
@@ -368,8 +409,8 @@ func (r *registrations) retry(b batch, pause time.Duration) {
 		b.traits, b.ttl = w.traits, w.ttl
 		r.mu.Unlock()
 		if r.tell(r.conn.ctx, abstract.ServiceRegister, b) == nil {
-			for _, undo := range r.unwanted([]batch{b}) { // unregistered while we waited
-				_ = r.tell(r.conn.ctx, abstract.ServiceUnregister, undo) // else it ends with the connection
+			for _, undo := range r.unwanted([]batch{*b}) { // unregistered while we waited
+				_ = r.tell(r.conn.ctx, abstract.ServiceUnregister, &undo) // else it ends with the connection
 			}
 			return
 		}

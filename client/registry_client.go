@@ -28,14 +28,16 @@ func NewRegistryClient(c *Conn) *RegistryClient { return &RegistryClient{c} }
 //
 // A provider with a TTL ends by itself unless it is renewed: see WithAutoHeartbeat.
 func (r *RegistryClient) Register(ctx context.Context, providers ...abstract.Provider) error {
-	_, err := r.RegisterAt(ctx, providers...)
-	return err
+	return r.conn.registrations.register(ctx, providers)
 }
 
 // RegisterAt is Register that returns the providers as the broker has registered them:
 // with the IP that it has seen. Unregister takes them either way.
 func (r *RegistryClient) RegisterAt(ctx context.Context, providers ...abstract.Provider) ([]abstract.Provider, error) {
-	return r.conn.registrations.register(ctx, providers)
+	if err := r.conn.registrations.register(ctx, providers); err != nil {
+		return nil, err
+	}
+	return r.conn.registrations.allPlaced(providers), nil
 }
 
 // Unregister takes providers back. A broker that is an existing program of the

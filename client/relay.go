@@ -150,6 +150,9 @@ func (c *call) address(req *message.RpcRequest, at *provider, s *session) {
 			req.Instance = at.info().Instance
 		}
 	}
+	if at == nil && c.extra.pinned() {
+		req.Instance = c.extra.instance
+	}
 }
 
 // byWay makes the error of an attempt say what is known of a request that went through

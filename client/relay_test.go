@@ -596,7 +596,7 @@ func TestRelayedChaosEndsEveryCallOnce(t *testing.T) {
 		const calls = 3000
 		clients := make([]*client.RpcClient, 3)
 		for i := range clients {
-			clients[i] = w.rpc(client.NewDiscoveryClient(w.dial(client.WithBackoff(1, time.Millisecond))), client.WithRelay(client.RelayMode(i%2)))
+			clients[i] = w.rpc(client.NewDiscoveryClient(w.dial(client.WithBackoff(1, time.Millisecond))), client.WithRelay([]client.RelayMode{client.RelayAuto, client.RelayAlways}[i%2]))
 		}
 		for i := range calls {
 			opts := []client.CallOption{client.Timeout(rand.N(300*time.Millisecond) + time.Millisecond)}

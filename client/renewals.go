@@ -10,15 +10,15 @@ import (
 
 // This file is about registrations that end unless somebody renews them.
 
-// renewed notes that a wish with a TTL was renewed. It is called with the lock held.
-func (r *registrations) renewed(w *wish, now time.Time) {
+// renewed notes that a wish with a TTL is renewed now. It is called with the lock held.
+func (r *registrations) renewed(w *wish) {
 	switch {
 	case w.ttl <= 0:
 	case r.conn.cfg.renews:
 		every := w.ttl / 3
-		w.due = now.Add(every - rand.N(every/10+1))
+		w.due = time.Now().Add(every - rand.N(every/10+1))
 	default:
-		w.until = now.Add(w.ttl)
+		w.until = time.Now().Add(w.ttl)
 	}
 }
 
@@ -27,19 +27,17 @@ func (r *registrations) heartbeat(ctx context.Context, providers []abstract.Prov
 	r.mu.Lock()
 	var problems []error
 	known := make([]abstract.Provider, 0, len(providers))
-	for _, p := range providers {
-		name, ok := r.find(p)
-		if !ok {
-			problems = append(problems, &abstract.Error{Code: abstract.NotFound, Op: "heartbeat " + p.Method, Message: "it is not registered here, or its time is over; register it first", Sent: abstract.SentNo})
+	for i := range providers {
+		n, w := r.find(&providers[i])
+		if w == nil {
+			problems = append(problems, &abstract.Error{Code: abstract.NotFound, Op: "heartbeat " + n.method, Message: "it is not registered here, or its time is over; register it first", Sent: abstract.SentNo})
 			continue
 		}
-		w := r.wants[name]
-		name.Traits, name.TTL = w.traits, w.ttl
-		known = append(known, name)
+		known = append(known, n.as(w))
 	}
 	r.mu.Unlock()
 	for _, b := range batches(known) {
-		if err := r.renew(ctx, b); err != nil {
+		if err := r.renew(ctx, &b); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -47,7 +45,7 @@ func (r *registrations) heartbeat(ctx context.Context, providers []abstract.Prov
 }
 
 // renew renews a batch, or registers it again when the broker does not know all of it.
-func (r *registrations) renew(ctx context.Context, b batch) error {
+func (r *registrations) renew(ctx context.Context, b *batch) error {
 	if r.conn.Connected() && !r.conn.Modern() {
 		return nil // an existing program of the LV family knows no TTL
 	}
@@ -58,31 +56,30 @@ func (r *registrations) renew(ctx context.Context, b batch) error {
 	if err := r.tell(ctx, abstract.ServiceRegister, b); err != nil {
 		return err
 	}
-	for _, undo := range r.unwanted([]batch{b}) { // unregistered meanwhile
-		_ = r.tell(ctx, abstract.ServiceUnregister, undo)
+	for _, undo := range r.unwanted([]batch{*b}) { // unregistered meanwhile
+		_ = r.tell(ctx, abstract.ServiceUnregister, &undo)
 	}
 	return nil
 }
 
-// beat makes a goroutine renew what has a TTL, if there is any.
-func (r *registrations) beat() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, some := r.nextBeat()
+// beat sees to it that a wish is renewed when it is due, if it has a TTL. It is called
+// with the lock held.
+func (r *registrations) beat(w *wish) {
 	switch {
-	case !r.conn.cfg.renews || !some:
-	case r.beating:
+	case w.ttl <= 0 || !r.conn.cfg.renews:
+	case !r.beating:
+		r.nextBeat = w.due
+		r.beating = r.conn.tasks.run(r.beats)
+	case w.due.Before(r.nextBeat):
 		select {
 		case r.sooner <- struct{}{}:
 		default: // it is about to look anyway
 		}
-	default:
-		r.beating = r.conn.tasks.run(r.beats)
 	}
 }
 
-// nextBeat is when the next wish is due. It is called with the lock held.
-func (r *registrations) nextBeat() (next time.Time, some bool) {
+// firstDue is when the next wish is due. It is called with the lock held.
+func (r *registrations) firstDue() (next time.Time, some bool) {
 	for _, w := range r.wants {
 		if w.ttl > 0 && (!some || w.due.Before(next)) {
 			next, some = w.due, true
@@ -95,8 +92,8 @@ func (r *registrations) nextBeat() (next time.Time, some bool) {
 func (r *registrations) beats() {
 	for {
 		r.mu.Lock()
-		next, some := r.nextBeat()
-		r.beating = some
+		next, some := r.firstDue()
+		r.beating, r.nextBeat = some, next
 		r.mu.Unlock()
 		if !some {
 			return
@@ -119,11 +116,10 @@ func (r *registrations) renewDue() {
 	now := time.Now()
 	r.mu.Lock()
 	var due []abstract.Provider
-	for p, w := range r.wants {
+	for n, w := range r.wants {
 		if w.ttl > 0 && w.due.Before(now.Add(w.ttl/10)) {
 			w.due = now.Add(max(w.ttl/10, minBeat)) // unless it is answered
-			p.Traits, p.TTL = w.traits, w.ttl
-			due = append(due, p)
+			due = append(due, n.as(w))
 		}
 	}
 	r.mu.Unlock()
@@ -131,7 +127,7 @@ func (r *registrations) renewDue() {
 		return // the restore registers all again
 	}
 	for _, b := range batches(due) {
-		if err := r.renew(r.conn.ctx, b); err != nil {
+		if err := r.renew(r.conn.ctx, &b); err != nil {
 			r.conn.cfg.logger.Warn("registrations not renewed, trying again", "peer", r.conn.addr, "method", b.methods[0], "host", b.host.String(), "err", err)
 		}
 	}

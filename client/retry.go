@@ -54,7 +54,9 @@ func serviceOf(method string) string {
 // Retry bounds the attempts of the call, the first one and hedged ones included. What
 // may be repeated, and the retry budget, stay as they are. Without it only the
 // deadline bounds them.
-func Retry(attempts int) CallOption { return func(o *callOptions) { o.attempts = max(1, attempts) } }
+func Retry(attempts int) CallOption {
+	return func(o *abstract.CallOptions) { o.Attempts = max(1, attempts) }
+}
 
 // NoRetry makes the call have one attempt only.
 func NoRetry() CallOption { return Retry(1) }
@@ -101,8 +103,10 @@ func (c *call) harmless(e *abstract.Error) bool {
 	switch e.Code {
 	case abstract.Disconnected, abstract.Unavailable:
 		return e.Sent == abstract.SentNo || c.idempotent
-	case abstract.Draining, abstract.WrongInstance:
+	case abstract.Draining:
 		return true
+	case abstract.WrongInstance:
+		return c.client.movable() || !c.extra.pinned()
 	case abstract.ServiceNotFound, abstract.Overloaded:
 		return e.FromPeer && c.client.movable() // elsewhere
 	case abstract.Unsupported:
@@ -157,7 +161,7 @@ func (c *call) pause() time.Duration {
 func (c *call) startOver() (pause time.Duration, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.last; e != nil && e.Code == abstract.Overloaded && e.FromPeer {
+	if e := c.last; e != nil && e.Code == abstract.Overloaded && e.FromPeer || c.extra.once() {
 		return 0, false
 	}
 	c.tried = nil

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"runtime"
 	"sync"
 	"time"
@@ -27,7 +29,10 @@ type RpcClient struct {
 	closing   sync.Once
 	contexts  contexts      // of calls that nobody waits for
 	limits    *callerLimits // nil: none
+	chains    tasks         // calls with interceptors that nobody waits for
 }
+
+var _ abstract.Caller = (*RpcClient)(nil)
 
 // target finds a session for a call.
 type target interface {
@@ -46,6 +51,7 @@ type target interface {
 // those of its Conn.
 func NewRpcClient(d abstract.Discovery, opts ...Option) *RpcClient {
 	cfg := defaults()
+	d = discoveryOf(d)
 	if own, ok := d.(*DiscoveryClient); ok {
 		cfg = own.conn.cfg
 		cfg.legacy = false // providers say for themselves what they speak
@@ -100,10 +106,39 @@ func (c *RpcClient) Call(ctx context.Context, method string, params, result any,
 	return r.Decode(result)
 }
 
+// Start is CallFuture as the contract has it.
+func (c *RpcClient) Start(ctx context.Context, method string, params any, opts ...CallOption) abstract.PendingCall {
+	return c.CallFuture(ctx, method, params, opts...)
+}
+
+// StartFunc is CallFunc as the contract has it.
+func (c *RpcClient) StartFunc(ctx context.Context, method string, params any, fn func(abstract.Result, error), opts ...CallOption) {
+	c.CallFunc(ctx, method, params, func(r Reply, err error) {
+		if err != nil {
+			fn(nil, err)
+			return
+		}
+		fn(r, nil)
+	}, opts...)
+}
+
 // CallReply is Call that returns the result undecoded, with who answered.
 func (c *RpcClient) CallReply(ctx context.Context, method string, params any, opts ...CallOption) (Reply, error) {
+	return c.ask(ctx, method, params, askingOf(opts))
+}
+
+// ask is CallReply with options that users do not have.
+func (c *RpcClient) ask(ctx context.Context, method string, params any, d *asking) (Reply, error) {
+	if c.cfg.chain != nil {
+		return c.intercepted(ctx, abstract.OpCall, method, params, d)
+	}
+	return c.wait(ctx, method, params, d)
+}
+
+// wait calls and waits.
+func (c *RpcClient) wait(ctx context.Context, method string, params any, d *asking) (Reply, error) {
 	k := calls.Get().(*call)
-	c.prepare(ctx, k, method, params, opts)
+	c.prepare(ctx, k, method, params, d)
 	wake := c.wakes.Get().(chan struct{})
 	k.wake = wake
 	k.start(ctx)
@@ -140,11 +175,20 @@ func (c *call) await(ctx context.Context, wake chan struct{}) {
 		select {
 		case <-wake:
 		case <-ctx.Done():
-			c.cancel(ctx.Err())
+			c.cancel(gaveUp(ctx))
 			<-wake // by whatever ended it first
 		}
 	}
 	runtime.KeepAlive(&room)
+}
+
+// gaveUp is why a context has ended: its own error, or a cause that says that time was
+// up where the context has no deadline, as that of a stream which only its opening has.
+func gaveUp(ctx context.Context) error {
+	if cause := context.Cause(ctx); errors.Is(cause, abstract.ErrTimeout) {
+		return cause
+	}
+	return ctx.Err()
 }
 
 // calls is the memory of calls that were waited for and answered. The other ways
@@ -155,8 +199,13 @@ var calls = sync.Pool{New: func() any { return new(call) }}
 // nothing: the call ends at its deadline at the latest.
 func (c *RpcClient) CallFuture(ctx context.Context, method string, params any, opts ...CallOption) *Future {
 	f := new(Future)
+	d := askingOf(opts)
+	if c.cfg.chain != nil {
+		c.interceptedFuture(ctx, f, method, params, d)
+		return f
+	}
 	k := &f.call
-	c.prepare(ctx, k, method, params, opts)
+	c.prepare(ctx, k, method, params, d)
 	k.start(ctx)
 	k.watch(ctx)
 	return f
@@ -166,36 +215,47 @@ func (c *RpcClient) CallFuture(ctx context.Context, method string, params any, o
 // outcome, on a goroutine of its own: never inside CallFunc and never on the
 // goroutine that reads the connection, so it may block and call again.
 func (c *RpcClient) CallFunc(ctx context.Context, method string, params any, fn func(Reply, error), opts ...CallOption) {
+	d := askingOf(opts)
+	if c.cfg.chain != nil {
+		c.interceptedFunc(ctx, method, params, d, fn)
+		return
+	}
+	c.callFunc(ctx, method, params, d, fn)
+}
+
+func (c *RpcClient) callFunc(ctx context.Context, method string, params any, d *asking, fn func(Reply, error)) {
 	k := new(call)
-	c.prepare(ctx, k, method, params, opts)
+	c.prepare(ctx, k, method, params, d)
 	k.fn = fn
 	k.start(ctx)
 	k.watch(ctx)
 }
 
-// prepare fills the zero k with a call that has not begun.
-func (c *RpcClient) prepare(ctx context.Context, k *call, method string, params any, opts []CallOption) {
+// prepare fills the zero k with a call that has not begun. d may be nil: nothing but
+// the usual is asked for.
+func (c *RpcClient) prepare(ctx context.Context, k *call, method string, params any, d *asking) {
 	k.client, k.begun = c, time.Now()
 	timeout := c.cfg.timeout
 	k.relay = c.cfg.relay
-	if len(opts) > 0 {
-		o := callOptions{timeout: timeout, relay: k.relay} // which escapes
-		for _, opt := range opts {
-			opt(&o)
-		}
-		timeout, k.idempotent, k.key, k.relay = o.timeout, o.idempotent, o.key, o.relay
-		k.wants(&o)
+	if d != nil {
+		timeout = cmp.Or(d.Timeout, timeout)
+		k.relay = cmp.Or(d.Relay, k.relay)
+		k.idempotent, k.key = d.Idempotent, d.Key
+		k.wants(d)
 	}
 	k.deadline = k.begun.Add(timeout)
-	if d, ok := ctx.Deadline(); ok {
-		if d.Before(k.deadline) {
-			k.deadline = d
+	if limit, ok := ctx.Deadline(); ok {
+		if limit.Before(k.deadline) {
+			k.deadline = limit
 		}
 		k.deadline, k.err = c.cfg.within(ctx, k.begun, k.deadline)
 	}
 	k.req.Method = method
 	if k.err == nil {
 		k.err = c.cfg.problem
+	}
+	if meta := d.metadata(ctx); len(meta) > 0 && k.err == nil {
+		k.req.Meta, k.err = meta, meta.Check()
 	}
 	if k.err == nil {
 		k.req.Parameters, k.err = encodeParams(&k.text, params)
@@ -208,7 +268,11 @@ func encodeParams(text *[]byte, params any) (message.Raw, error) {
 		return message.Raw("{}"), nil
 	}
 	raw, err := message.EncodeTo(text, params)
-	if err == nil && message.KindOf(raw) != message.Object {
+	switch {
+	case err != nil:
+	case message.KindOf(raw) == message.Null: // a nil map, or a pointer to nothing
+		return message.Raw("{}"), nil
+	case message.KindOf(raw) != message.Object:
 		err = abstract.Errorf(abstract.InvalidParams, "parameters are an object: pass a struct or a map, not %T", params)
 	}
 	return raw, err
@@ -221,6 +285,7 @@ func (c *RpcClient) Close() error {
 	c.closing.Do(func() {
 		c.cancel()
 		c.target.close()
+		c.chains.close()
 		if c.owned != nil {
 			_ = c.owned.Close()
 		}
@@ -238,6 +303,11 @@ type Reply struct {
 	Relayed  bool            // the answer came through the broker
 }
 
+var _ abstract.Result = Reply{}
+
+// From is the address of who answered, or was asked.
+func (r Reply) From() string { return r.Instance }
+
 // Decode reads the result into v, which is what encoding/json takes. nil only
 // throws it away.
 func (r Reply) Decode(v any) error {
@@ -251,7 +321,12 @@ func (r Reply) Decode(v any) error {
 }
 
 // Future is a call that was started and not waited for. Safe for concurrent use.
-type Future struct{ call call }
+type Future struct {
+	call call
+	stop context.CancelFunc // unless nil, of what interceptors stand around; call only tells of its end
+}
+
+var _ abstract.PendingCall = (*Future)(nil)
 
 // Done is closed when the call has ended.
 func (f *Future) Done() <-chan struct{} { return f.call.Done() }
@@ -304,4 +379,10 @@ func (f *Future) Reply(ctx context.Context) (Reply, error) {
 }
 
 // Cancel ends the call with Cancelled, unless it has ended already.
-func (f *Future) Cancel() { f.call.cancel(context.Canceled) }
+func (f *Future) Cancel() {
+	if f.stop != nil {
+		f.stop()
+		return
+	}
+	f.call.cancel(context.Canceled)
+}

@@ -40,7 +40,12 @@ func (w *wire) serves() {
 			s.unserved(m)
 		}
 	})
-	dispatch.On(w.dispatch, abstract.Cancel, func(s *session, m *message.Cancel) { w.serving.cancel(s, m) })
+	dispatch.On(w.dispatch, abstract.ReqStream, func(s *session, m *message.StreamRequest) {
+		if !w.serving.take(s, m.Instance, m) {
+			s.unserved(m)
+		}
+	})
+	dispatch.On(w.dispatch, abstract.Cancel, func(s *session, m *message.Cancel) { w.serving.tell(s, m) })
 }
 
 func (v *serving) add(instance string, c abstract.Callee) (stop func()) {
@@ -98,9 +103,9 @@ func (v *serving) receiver(s *session, instance string) abstract.Receiver {
 	return nil
 }
 
-// cancel hands a CANCEL to everybody who has got requests over the session: it says
-// no more than an id, and those of one session differ.
-func (v *serving) cancel(s *session, m *message.Cancel) {
+// tell hands a CANCEL, or a message of a stream, to everybody who has got requests over the
+// session: it says no more than an id, and those of one session differ.
+func (v *serving) tell(s *session, m abstract.BaseMessage) {
 	v.mu.Lock()
 	receivers := make([]abstract.Receiver, 0, len(v.callees))
 	for _, e := range v.callees {

@@ -13,6 +13,7 @@ import (
 	"trefoil/business/dispatch"
 	"trefoil/business/peer"
 	"trefoil/business/requestor"
+	"trefoil/business/stream"
 	"trefoil/concrete/lv"
 	"trefoil/concrete/message"
 )
@@ -43,6 +44,7 @@ type wire struct {
 	// serving, unless nil, takes the calls that come to us.
 	serving *serving
 	warned  sync.Once // that the token can be read on its way
+	wakes   sync.Pool // of channels for those who wait in ask; an element is sent once, and received before the channel comes back
 }
 
 func newWire(cfg *config) *wire {
@@ -51,7 +53,9 @@ func newWire(cfg *config) *wire {
 		protocol: lv.New(message.New(message.Config{}), lv.Config{MaxFrame: cfg.maxFrame, Compression: cfg.compression}),
 		dispatch: dispatch.New[*session](),
 	}
+	w.wakes.New = func() any { return make(chan struct{}, 1) }
 	w.dispatch.Unhandled = (*session).unserved
+	w.carryStreams()
 	w.dispatch.OnPanic = func(s *session, m abstract.BaseMessage, v any, stack []byte) {
 		cfg.logger.Error("handling a message panicked", "peer", s.name(), "id", m.ID(), "err", v, "stack", string(stack))
 	}
@@ -65,6 +69,7 @@ type session struct {
 	abstract.BaseConnection
 	*wire
 	requests *requestor.Requestor
+	streams  *stream.Set
 	onLost   func(*session, error) // called once, after every call in flight has ended
 
 	mu       sync.Mutex // guards both
@@ -138,6 +143,7 @@ func (w *wire) connect(ctx context.Context, addr string, legacy bool, onLost fun
 		wire:     w,
 		onLost:   onLost,
 		requests: requestor.New(requestor.Config{MaxPending: w.cfg.maxPending}),
+		streams:  stream.NewSet(w.cfg.maxFrame, w.cfg.maxQueued, nil),
 		judge:    peer.New(peer.Config{Role: role, Agent: agent, MaxFrame: w.cfg.maxFrame}, now),
 		met:      make(chan struct{}),
 		gone:     make(chan struct{}),
@@ -251,6 +257,7 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 		case v.Deliver && m.Check() == nil:
 			rest = append(rest, m)
 		case v.Deliver:
+			s.spoilStream(m)
 			s.cfg.logger.Debug("message ignored", "peer", s.name(), "type", m.Type().String(), "err", m.Check())
 		}
 		switch {
@@ -278,8 +285,8 @@ func (s *session) leaveSoon(why error) {
 // that nothing more is on its way, and closes. Who begins a request counts it first
 // and looks for a goodbye then, so none can slip in between.
 func (s *session) takeLeave() {
-	if s.leaving.Load() != nil && s.requests.Len() == 0 && s.taken.CompareAndSwap(false, true) {
-		s.answer(&message.Goodbye{Header: message.ID("bye"), Code: abstract.Draining, Reason: "as you do"})
+	if s.leaving.Load() != nil && !s.busy() && s.taken.CompareAndSwap(false, true) {
+		s.bye(abstract.Draining, "as you do")
 	}
 }
 
@@ -317,6 +324,7 @@ func (s *session) OnClose(err error) {
 		err = *why
 	}
 	s.requests.CloseAll(&abstract.Error{Code: abstract.Disconnected, Message: "the connection to " + s.name() + " was lost", Err: err})
+	s.streams.CloseAll(&abstract.Error{Code: abstract.Disconnected, Message: "the connection to " + s.name() + " was lost", Err: err})
 	s.serving.lost(s, err)
 	s.onLost(s, err)
 	close(s.gone)
@@ -324,8 +332,12 @@ func (s *session) OnClose(err error) {
 
 // unserved answers requests to us that nobody serves.
 func (s *session) unserved(m abstract.BaseMessage) {
-	if req, ok := m.(*message.RpcRequest); ok {
+	if req, ok := m.(*message.RpcRequest); ok && !req.OneWay {
 		s.answer(&message.RpcResponse{Header: message.ID(req.ID()), Code: abstract.ServiceNotFound, Message: "a client serves no methods"})
+		return
+	}
+	if req, ok := m.(*message.StreamRequest); ok {
+		s.answer(&message.EndNotice{Header: message.ID(req.ID()), Code: abstract.ServiceNotFound, Message: "a client serves no methods"})
 		return
 	}
 	s.cfg.logger.Debug("message ignored", "peer", s.name(), "type", m.Type().String(), "id", m.ID())
@@ -467,9 +479,9 @@ func room(m abstract.BaseMessage) int {
 	const slack = 128 // for all that is neither a name nor a value
 	switch m := m.(type) {
 	case *message.RpcRequest:
-		return len(m.Method) + len(m.Parameters) + slack
+		return len(m.Method) + len(m.Parameters) + (1+len(m.Meta))*slack
 	case *message.TopicRequest:
-		return len(m.Topic) + len(m.Message) + slack
+		return len(m.Topic) + len(m.Message) + (1+len(m.Meta))*slack
 	}
 	return 2 * slack
 }
@@ -512,26 +524,41 @@ type request struct {
 	see func(abstract.BaseMessage)
 }
 
+// asked is a request that somebody waits for, in one piece of memory.
+type asked struct {
+	pending requestor.Pending
+	see     func(abstract.BaseMessage)
+	answer  abstract.BaseMessage
+	err     error
+	ended   chan struct{} // gets an element when the others are set
+}
+
+// Ended takes the answer.
+func (a *asked) Ended(m abstract.BaseMessage, err error) {
+	if a.answer, a.err = m, err; err == nil && a.see != nil {
+		a.see(m)
+	}
+	a.ended <- struct{}{}
+}
+
 // ask sends a request and waits for its answer.
 func (s *session) ask(ctx context.Context, deadline time.Time, r request) (abstract.BaseMessage, error) {
-	var m abstract.BaseMessage
-	var err error
-	ended := make(chan struct{})
-	p := s.begin(deadline, r.want, r.build, func(answer abstract.BaseMessage, problem error) {
-		if m, err = answer, problem; err == nil && r.see != nil {
-			r.see(m)
-		}
-		close(ended)
-	})
-	select {
-	case <-ended:
-	case <-ctx.Done():
-		if p != nil {
-			s.requests.Cancel(p, ctx.Err())
-		}
-		<-ended // by whatever ended it first
+	a := &asked{see: r.see, ended: s.wakes.Get().(chan struct{})}
+	if s.store(&a.pending, deadline, r.want, a) {
+		s.post(r.build(a.pending.ID()), &a.pending)
 	}
-	return m, err
+	if ctx.Done() == nil {
+		<-a.ended
+	} else {
+		select {
+		case <-a.ended:
+		case <-ctx.Done():
+			s.requests.Cancel(&a.pending, ctx.Err())
+			<-a.ended // by whatever ended it first
+		}
+	}
+	s.wakes.Put(a.ended)
+	return a.answer, a.err
 }
 
 // askAll sends requests without waiting in between, and returns when all are
@@ -569,7 +596,7 @@ func (s *session) askAll(ctx context.Context, requests []request) error {
 // returns when every call in flight has ended.
 func (s *session) leave(ctx context.Context, reason string) {
 	if s.modern() {
-		_ = s.Send(&message.Goodbye{Header: message.ID("bye"), Reason: reason})
+		s.bye(abstract.OK, reason)
 	}
 	s.Shutdown(ctx, nil)
 	<-s.gone
@@ -580,7 +607,7 @@ func (s *session) leave(ctx context.Context, reason string) {
 func (s *session) leaveWhenIdle(ctx context.Context) {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for s.requests.Len() > 0 {
+	for s.busy() {
 		select {
 		case <-s.Done():
 			return

@@ -60,7 +60,7 @@ func (s *Subscription) Messages(ctx context.Context) iter.Seq2[Message, error] {
 				yield(Message{}, err)
 				return
 			}
-			if !yield(m, nil) {
+			if !s.conn.cfg.handOver(m, yield) {
 				return
 			}
 		}
@@ -89,7 +89,7 @@ func (s *Subscription) put(pushes []abstract.BaseMessage) {
 	s.waiting = slices.Grow(s.waiting, len(pushes))
 	for _, push := range pushes {
 		m := push.(*message.TopicRequest)
-		s.waiting = append(s.waiting, Message{Topic: s.topic, ID: m.ID(), Data: m.Message, Missed: s.missed})
+		s.waiting = append(s.waiting, Message{Topic: s.topic, ID: m.ID(), Data: m.Message, Missed: s.missed, Meta: m.Meta, ctx: s.conn.ctx})
 		s.missed = 0
 		s.bytes += s.waiting[len(s.waiting)-1].size()
 	}
@@ -111,7 +111,7 @@ func (s *Subscription) makeRoom() {
 }
 
 // size is what a waiting message is counted as: its text and what holds it.
-func (m *Message) size() int { return len(m.Data) + len(m.ID) + 96 }
+func (m *Message) size() int { return len(m.Data) + len(m.ID) + 120 + 64*len(m.Meta) }
 
 // miss notes messages that never arrived.
 func (s *Subscription) miss(n uint64) {

@@ -4,12 +4,19 @@ import (
 	"context"
 	"iter"
 
+	"trefoil/abstract"
 	"trefoil/concrete/message"
 )
 
 // TopicClient creates and removes topics, publishes and subscribes. Safe for
 // concurrent use.
 type TopicClient struct{ conn *Conn }
+
+var (
+	_ abstract.Publisher  = (*TopicClient)(nil)
+	_ abstract.Subscriber = (*TopicClient)(nil)
+	_ abstract.TopicMaker = (*TopicClient)(nil)
+)
 
 // NewTopicClient makes a TopicClient on a connection. All of one Conn's
 // TopicClients share its subscriptions.
@@ -18,9 +25,30 @@ func NewTopicClient(c *Conn) *TopicClient { return &TopicClient{c} }
 // Message is one message of a topic.
 type Message struct {
 	Topic  string
-	ID     string      // of the publisher's request
-	Data   message.Raw // JSON text; must not be changed
-	Missed uint64      // how many messages of this subscription were lost right before this one
+	ID     string            // of the publisher's request
+	Data   message.Raw       // JSON text; must not be changed
+	Missed uint64            // how many messages of this subscription were lost right before this one
+	Meta   abstract.Metadata // that came with it; must not be changed
+
+	ctx context.Context // that Context is made of
+}
+
+var _ abstract.Delivery = Message{}
+
+// Lost is Missed.
+func (m Message) Lost() uint64 { return m.Missed }
+
+// Context is the message's: abstract.MetadataOf returns Meta for it, and interceptors
+// may have put more there. It ends when the Conn is closed.
+func (m Message) Context() context.Context {
+	ctx := m.ctx
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	if m.Meta != nil && abstract.MetadataOf(ctx) == nil {
+		ctx = abstract.IncomingMetadata(ctx, m.Meta)
+	}
+	return ctx
 }
 
 // Decode reads the message into v, which is what encoding/json takes.
@@ -43,7 +71,10 @@ func (t *TopicClient) Remove(ctx context.Context, topic string) error {
 // sent twice: when the connection is lost in between, the error's Sent says what
 // is known. Without the topic the error is ErrTopicNotFound.
 func (t *TopicClient) Publish(ctx context.Context, topic string, v any) error {
-	return t.conn.topics.publish(ctx, topic, v)
+	if t.conn.cfg.chain != nil {
+		return t.conn.topics.publishIntercepted(ctx, topic, v, t.conn.topics.publish)
+	}
+	return t.conn.topics.publish(ctx, topic, v, abstract.OutgoingMetadata(ctx))
 }
 
 // PublishFuture sends a message as Publish does, and returns at once: many can be
@@ -54,7 +85,12 @@ func (t *TopicClient) Publish(ctx context.Context, topic string, v any) error {
 // More messages than the broker takes end with Overloaded, at 65,536 unanswered
 // ones by default; see WithMaxPending.
 func (t *TopicClient) PublishFuture(ctx context.Context, topic string, v any) *PublishFuture {
-	p, err := t.conn.topics.newPublication(ctx, topic, v)
+	if t.conn.cfg.chain != nil {
+		p := &publication{done: make(chan struct{})}
+		t.conn.topics.publishAside(ctx, topic, v, p)
+		return &PublishFuture{p}
+	}
+	p, err := t.conn.topics.newPublication(ctx, topic, v, abstract.OutgoingMetadata(ctx))
 	p.done = make(chan struct{})
 	p.start(err)
 	return &PublishFuture{p}
@@ -66,7 +102,11 @@ func (t *TopicClient) PublishFuture(ctx context.Context, topic string, v any) *P
 // connection. fn may block, which holds up the callbacks of later messages, and so
 // must not wait for these.
 func (t *TopicClient) PublishFunc(ctx context.Context, topic string, v any, fn func(error)) {
-	p, err := t.conn.topics.newPublication(ctx, topic, v)
+	if t.conn.cfg.chain != nil {
+		t.conn.topics.publishAside(ctx, topic, v, &publication{fn: fn})
+		return
+	}
+	p, err := t.conn.topics.newPublication(ctx, topic, v, abstract.OutgoingMetadata(ctx))
 	p.fn = fn
 	p.start(err)
 }
@@ -82,9 +122,29 @@ func (t *TopicClient) Subscribe(ctx context.Context, topic string, fn func(Messa
 		return nil, err
 	}
 	if fn != nil {
-		t.conn.topics.delivering.Go(func() { sub.deliver(fn) })
+		t.conn.topics.delivering.Go(func() { sub.deliver(t.conn.cfg.delivering(fn)) })
 	}
 	return sub, nil
+}
+
+// SubscribeFunc is Subscribe as the contract has it: ctx is the message's.
+func (t *TopicClient) SubscribeFunc(ctx context.Context, topic string, fn func(context.Context, abstract.Delivery)) (abstract.Unsubscriber, error) {
+	sub, err := t.Subscribe(ctx, topic, func(m Message) { fn(m.Context(), m) })
+	if err != nil {
+		return nil, err
+	}
+	return sub, nil
+}
+
+// Deliveries is Messages as the contract has it.
+func (t *TopicClient) Deliveries(ctx context.Context, topic string) iter.Seq2[abstract.Delivery, error] {
+	return func(yield func(abstract.Delivery, error) bool) {
+		for m, err := range t.Messages(ctx, topic) {
+			if !yield(m, err) {
+				return
+			}
+		}
+	}
 }
 
 // Messages subscribes to a topic and returns its messages as they come, until

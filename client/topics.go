@@ -19,6 +19,7 @@ type topics struct {
 	wakes   sync.Pool     // channels for those who wait for an answer
 	answers *serial       // runs the callbacks of publications
 	late    *workers.Pool // publications that wait for the connection
+	aside   tasks         // publications inside interceptors
 
 	mu         sync.Mutex
 	created    map[string]struct{}
@@ -81,6 +82,11 @@ func (t *topics) operate(ctx context.Context, op abstract.TopicOp, topic string,
 	what := op.String() + " " + topic
 	r := topicRequest(op, topic, data)
 	r.harmless = harmless
+	return t.answered(ctx, what, r)
+}
+
+// answered asks, and returns what is wrong with the answer.
+func (t *topics) answered(ctx context.Context, what string, r request) error {
 	m, err := t.conn.ask(ctx, what, r)
 	if err != nil {
 		return err
@@ -286,6 +292,7 @@ func (t *topics) resubscribe(topic string) bool {
 // waits for the callbacks of both.
 func (t *topics) close() {
 	t.late.Close()
+	t.aside.close()
 	t.answers.close()
 	t.mu.Lock()
 	all := t.subscribed

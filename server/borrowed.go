@@ -54,7 +54,15 @@ func (b *borrowed) OnMessages(batch []abstract.BaseMessage) {
 // turnDown answers a call at once. Unlike conn.refuse it never waits: the
 // connection's reader calls it.
 func (b *borrowed) turnDown(m abstract.BaseMessage, err error) {
-	if m.Type() == abstract.ReqRPC {
+	switch m := m.(type) {
+	case *message.StreamRequest:
+		_ = b.BaseConnection.Send(&message.EndNotice{Header: message.ID(m.ID()), Code: abstract.CodeOf(err), Message: publicText(err)})
+	case *message.StreamMessage, *message.CreditNotice, *message.EndNotice:
+		b.conn.ep.deliver(func() { b.conn.spoilStream(m, err) })
+	case *message.RpcRequest:
+		if m.OneWay {
+			return
+		}
 		_ = b.BaseConnection.Send(&message.RpcResponse{Header: message.ID(m.ID()), Code: abstract.CodeOf(err), Message: publicText(err)}) // or the caller's deadline tells it
 	}
 }

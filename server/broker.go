@@ -49,7 +49,7 @@ func NewBroker(addr string, opts ...Option) *Broker {
 // Handle. Without RoleRPC it is an error with code Unsupported.
 func (b *Broker) HandleFunc(d Description, h Handler) error {
 	if b.rpc == nil {
-		return abstract.Errorf(abstract.Unsupported, "this broker serves no methods; give it the role %q", RoleRPC)
+		return b.servesNone()
 	}
 	return b.rpc.HandleFunc(d, h)
 }

@@ -70,7 +70,8 @@ type call struct {
 func (c *call) wait(t *turn) bool {
 	most, bytes := c.srv.ep.limits.Load().CallsPerConn, c.srv.ep.cfg.maxInbound
 	under, waiting := c.conn.calls.Add(1), c.conn.callBytes.Add(c.size())
-	c.ctx.Context, c.ctx.deadline = c.conn.ctx, protect.Deadline(c.req.TimeoutMs, t.came)
+	c.ctx.Context, c.ctx.deadline = c.conn.lifeOf(c.req), protect.Deadline(c.req.TimeoutMs, t.came)
+	c.ctx.conn, c.ctx.meta = c.conn, c.req.Meta
 	if under > int64(most) || under > 1 && waiting > int64(bytes) {
 		c.settle()
 		c.conn.refuse(c.req, abstract.Errorf(abstract.Overloaded, "more than %d calls, or %d bytes of them, of this connection are under way; wait for some to end", most, bytes))
@@ -110,8 +111,10 @@ func (c *call) run() {
 		c.srv.ep.watchdog.observe(c.req.Method, c.slow, c.took)
 	}
 	c.settle()
-	c.conn.reply(rsp)
-	c.conn.Flush()
+	if !c.conn.unanswered(c.req) {
+		c.conn.reply(rsp)
+		c.conn.Flush()
+	}
 	answer.Response = message.RpcResponse{}
 	answers.Put(answer)
 }

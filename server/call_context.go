@@ -13,6 +13,8 @@ import (
 type callContext struct {
 	context.Context           // the connection's
 	deadline        time.Time // zero when the caller named none
+	conn            *conn     // the caller's; nil: there is none
+	meta            abstract.Metadata
 
 	mu     sync.Mutex
 	lazy   context.Context // made by the first Done, and when the call is cancelled
@@ -52,6 +54,9 @@ func (c *callContext) Err() error {
 func (c *callContext) Value(key any) any {
 	if _, ok := key.(abstract.CallKey); ok {
 		return c
+	}
+	if v := c.belongs(key); v != nil {
+		return v
 	}
 	lazy := c.ifMade()
 	if lazy == nil && c.Err() != nil {

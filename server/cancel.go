@@ -56,4 +56,8 @@ func (c *cancellables) cancel(id string) {
 }
 
 // onCancel ends the context of a call.
-func (t *turn) onCancel(m *message.Cancel) { t.conn.cancellable.cancel(m.ID()) }
+func (t *turn) onCancel(m *message.Cancel) {
+	if !t.conn.streams.cancel(m.ID()) {
+		t.conn.cancellable.cancel(m.ID())
+	}
+}

@@ -39,6 +39,7 @@ type conn struct {
 	looks       *protect.RateLimiter // of the addresses that the peer registers; made by the first, in an errand
 	relaying    relaying             // calls through the broker
 	cancellable cancellables
+	streams     connStreams
 	packs       atomic.Uint32 // the abstract.CompressMethod of what is sent
 
 	outHint int     // how large a turn's responses have been; belongs to the goroutine whose turn it is
@@ -151,6 +152,7 @@ func (t *turn) dispatch(m abstract.BaseMessage) {
 func (c *conn) OnClose(err error) {
 	c.cancel(errCallerGone())
 	c.dismiss()
+	c.streams.lost()
 	t := newTurn(c, nil)
 	t.forget()
 	t.end()
@@ -273,6 +275,8 @@ func (c *conn) shorter(m abstract.BaseMessage, why error) abstract.BaseMessage {
 		return &message.ServiceResponse{Header: head, Op: m.Op, Code: abstract.CodeOf(why)}
 	case *message.TopicResponse:
 		return &message.TopicResponse{Header: head, Code: m.Code}
+	case *message.EndNotice:
+		return &message.EndNotice{Header: head, Code: m.Code}
 	case *message.NodeResponse:
 		if m.Code != abstract.OK {
 			return &message.NodeResponse{Header: head, Code: m.Code}
@@ -288,7 +292,7 @@ func room(m abstract.BaseMessage) int {
 	case *message.RpcResponse:
 		return len(m.Result) + len(m.ID()) + outSlack
 	case *message.RpcRequest:
-		return len(m.Method) + len(m.Parameters) + len(m.Instance) + 2*outSlack
+		return len(m.Method) + len(m.Parameters) + len(m.Instance) + (2+len(m.Meta))*outSlack
 	}
 	return 0
 }
@@ -308,6 +312,10 @@ func (c *conn) refuse(m abstract.BaseMessage, err error) {
 	code, text := abstract.CodeOf(err), publicText(err)
 	switch m := m.(type) {
 	case *message.RpcRequest:
+		if c.unanswered(m) {
+			c.ep.logs.conn.Debug("request without an answer refused", "peer", c.name(), "method", m.Method, "id", m.ID(), "err", err)
+			return
+		}
 		rsp := &message.RpcResponse{Header: message.ID(m.ID()), Code: code, Message: text}
 		if e, ok := asError(err); ok {
 			rsp.Details = e.Details
@@ -329,6 +337,10 @@ func (c *conn) refuse(m abstract.BaseMessage, err error) {
 		c.reply(rsp)
 	case *message.RpcResponse:
 		c.ep.relay.spoiled(c, m)
+	case *message.StreamRequest:
+		c.refuseStream(m, err)
+	case *message.StreamMessage, *message.CreditNotice, *message.EndNotice:
+		c.spoilStream(m, err)
 	default:
 		c.ep.logs.conn.Debug("message ignored", "peer", c.name(), "type", m.Type().String(), "id", m.ID(), "err", err)
 	}

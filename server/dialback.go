@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"trefoil/abstract"
@@ -85,9 +86,9 @@ func unreachable(p message.ProviderHost, err error) error {
 // probe returns why a provider cannot be reached. One that answers HELLO is there, also
 // when it takes nobody just now.
 func (s *RegistryServer) probe(ctx context.Context, p message.ProviderHost) error {
-	var opts []client.Option
+	opts := slices.Clip(s.ep.cfg.dialling)
 	if p.Hello {
-		opts = s.health.cfg.Dial
+		opts = append(opts, s.health.cfg.Dial...)
 	}
 	err := client.Probe(ctx, abstract.Provider{Host: p.Host, Instance: p.Instance, Hello: p.Hello}, opts...)
 	if e, ok := asError(err); ok && e.FromPeer && e.Code != abstract.WrongInstance {

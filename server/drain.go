@@ -152,6 +152,7 @@ func (s *RpcServer) exit() {
 func (s *RpcServer) drain(ctx context.Context) {
 	s.withdraw(ctx)
 	s.phase.Store(phaseRefusing)
+	defer s.ep.streams.endSoon(ctx, s.ep.cfg.callee.drainMost)()
 	for s.active.Load() > 0 {
 		select {
 		case <-s.idle: // look again

@@ -57,6 +57,8 @@ type endpoint struct {
 	listenErr  error
 	life       context.Context // ends with the first Shutdown
 	stop       context.CancelFunc
+	unheard    context.Context // of handlers whose callers wait for nothing; ends when the connections are closed
+	abandon    context.CancelFunc
 	closed     sync.Once
 	watcher    sync.WaitGroup // the goroutine that looks after silent and stalled connections
 	deliverers *workers.Pool  // goroutines on which connections deliver
@@ -71,6 +73,7 @@ type endpoint struct {
 	refusals refusals
 	sessions *sessions // nil where none are given
 	relay    *relay    // nil where no calls are passed on
+	streams  streams
 	accepts  *acceptor
 }
 
@@ -94,8 +97,10 @@ func newEndpoint(addr string, cfg config) *endpoint {
 	ep.arrivals.init(cfg.callee.acceptRate)
 	ep.rounds = append(ep.rounds, ep.countRefused, ep.tellRefusals)
 	ep.life, ep.stop = context.WithCancel(context.Background())
+	ep.unheard, ep.abandon = context.WithCancel(context.Background())
 	ep.dispatch.Unhandled = (*turn).unserved
 	dispatch.On(ep.dispatch, abstract.Cancel, (*turn).onCancel)
+	ep.carryStreams()
 	ep.dispatch.OnPanic = func(t *turn, m abstract.BaseMessage, v any, stack []byte) {
 		c := t.conn
 		ep.logs.conn.Error("handling a message panicked", "peer", c.name(), "id", m.ID(), "err", v, "stack", string(stack))
@@ -156,8 +161,10 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 	}
 	ep.sayGoodbye(ctx)
 	err := ep.listener.Shutdown(ctx)
+	ep.abandon()
 	ep.accepts.wait(ctx)
 	ep.watcher.Wait()
+	ep.watchdog.close()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -29,7 +29,7 @@ const (
 )
 
 func TestModernSubscriberThatStopsReadingIsToldWhatItLost(t *testing.T) {
-	b := broker(t, server.WithSubscriberQueue(256<<10), server.WithPing(time.Minute, 5)) // raw peers answer none
+	b := broker(t, server.WithSubscriberQueue(256<<10), server.WithWriteTimeout(time.Minute), server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5)) // raw peers answer none
 	slow, healthy, publisher := dialRaw(t, b.Addr()).hello(), dialRaw(t, b.Addr()).hello(), dialRaw(t, b.Addr()).hello()
 	publisher.send(frame{2, "c", `{"optype":0,"topic_key":"t"}`})
 	publisher.expect()

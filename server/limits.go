@@ -15,6 +15,9 @@ type Limits struct {
 	AcceptRate      int           // for connections that come from then on; below 0: no limit
 	CallRate        int           // WithIdentityRateLimit, a second; below 0: no limit
 	CallBurst       int           // of the same, at once; below 0: one second's worth
+	StreamsPerConn  int           // for streams that are opened from then on
+	MaxStreams      int           // the same
+	StreamWindow    int           // in bytes, the same
 }
 
 // over is l where it is not zero, and old where it is.
@@ -27,6 +30,9 @@ func (l Limits) over(old Limits) Limits {
 		AcceptRate:      cmp.Or(l.AcceptRate, old.AcceptRate),
 		CallRate:        cmp.Or(l.CallRate, old.CallRate),
 		CallBurst:       cmp.Or(l.CallBurst, old.CallBurst),
+		StreamsPerConn:  cmp.Or(l.StreamsPerConn, old.StreamsPerConn),
+		MaxStreams:      cmp.Or(l.MaxStreams, old.MaxStreams),
+		StreamWindow:    cmp.Or(l.StreamWindow, old.StreamWindow),
 	}
 }
 
@@ -35,6 +41,7 @@ func (c config) limits() *Limits {
 		CallsPerConn: c.callsPerConn, SubscriberQueue: c.subscriberCap,
 		WatcherQueue: c.watcherCap, FrameTimeout: c.frameTimeout, AcceptRate: c.callee.acceptRate,
 		CallRate: int(c.callee.identityRate.PerSecond), CallBurst: int(c.callee.identityRate.Burst),
+		StreamsPerConn: c.streams.perConn, MaxStreams: c.streams.most, StreamWindow: c.streams.window,
 	}
 }
 

@@ -136,7 +136,7 @@ func (b *Broker) administer() {
 		return
 	}
 	serve := func(method string, do func() any) {
-		err := b.rpc.HandleFunc(Description{Method: method, Result: KindAny}, func(context.Context, json.RawMessage) (any, error) { return do(), nil })
+		err := b.rpc.router.Add(Description{Method: method, Result: KindAny}, func(context.Context, json.RawMessage) (any, error) { return do(), nil })
 		b.ep.commands[method] = struct{}{}
 		if err != nil {
 			panic(err) // two constants that are the same, or no names

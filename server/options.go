@@ -8,6 +8,8 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/business/access"
+	"trefoil/business/stream"
+	"trefoil/client"
 	"trefoil/concrete/stdnet"
 	"trefoil/concrete/tcp"
 )
@@ -68,11 +70,14 @@ type config struct {
 	advertise        *abstract.Host
 	traits           abstract.Traits
 	health           HealthChecks
+	dialling         []client.Option
 	dialBack         time.Duration
 	losses           LossProtection
 	relay            relayConfig
 	callee           calleeConfig
 	compression      abstract.Compression
+	streams          streamConfig
+	chain            abstract.Interceptor // nil: none
 }
 
 func defaults() config {
@@ -96,7 +101,8 @@ func defaults() config {
 		maxNodes:      1 << 20,
 		maxNodeBytes:  1 << 30,
 
-		callee: calleeConfig{acceptRate: 2000},
+		callee:  calleeConfig{acceptRate: 2000},
+		streams: streamConfig{perConn: 1024, most: 16_384, window: stream.DefaultWindow},
 
 		sessionInterval: 2 * time.Second,
 		sessionMisses:   5,

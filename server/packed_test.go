@@ -264,7 +264,7 @@ func TestLiesAboutSizeCostNoMemory(t *testing.T) {
 // TestABatchIsNeverWholeAllAtOnce sends much that takes little room, in one piece.
 func TestABatchIsNeverWholeAllAtOnce(t *testing.T) {
 	const each, calls = 1 << 20, 60
-	b := server.NewBroker("127.0.0.1:0", server.WithCompression(compress.New(compress.Config{})), server.WithPing(time.Minute, 5)) // raw peers answer none
+	b := server.NewBroker("127.0.0.1:0", server.WithCompression(compress.New(compress.Config{})), server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5)) // raw peers answer none
 	live := make(chan uint64, calls)
 	require.NoError(t, b.HandleFunc(server.Description{Method: "live", Result: "any"}, func(context.Context, json.RawMessage) (any, error) {
 		runtime.GC()

@@ -86,6 +86,8 @@ func (c *conn) permits(m abstract.BaseMessage) error {
 	}
 	switch m := m.(type) {
 	case *message.RpcRequest:
+		return c.mayRequest(m)
+	case *message.StreamRequest:
 		return c.mayCall(m.Method)
 	case *message.ServiceRequest:
 		return c.permitsService(m)

@@ -174,6 +174,7 @@ func broker(t *testing.T, opts ...server.Option) *server.Broker {
 }
 
 type handles interface {
+	abstract.MethodServer
 	HandleFunc(server.Description, server.Handler) error
 }
 

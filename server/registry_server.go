@@ -179,14 +179,16 @@ func (s *RegistryServer) onServiceRequest(t *turn, m *message.ServiceRequest) {
 // notices it causes are queued before the answer.
 func (s *RegistryServer) register(t *turn, m *message.ServiceRequest) {
 	c := t.conn
+	var one [1]string
+	methods := methodsOf(m, one[:0])
 	p, observed, err := providerHost(c, m)
 	if err == nil {
 		err = s.found(c, p)
 	}
 	if err == nil {
-		s.spans.settle(c, p, methodsOf(m))
+		s.spans.settle(c, p, methods)
 		s.index.Lock()
-		txn, problem := s.pd.PlanRegister(registry.ConnID(c.id), p, methodsOf(m)...)
+		txn, problem := s.pd.PlanRegister(registry.ConnID(c.id), p, methods...)
 		s.index.Unlock()
 		if err = problem; err == nil {
 			err = s.run(t, txn)
@@ -199,8 +201,12 @@ func (s *RegistryServer) register(t *turn, m *message.ServiceRequest) {
 		c.refuse(m, err)
 		return
 	}
-	s.spans.renew(c, p, milliseconds(m.TTLMs), methodsOf(m), time.Now())
-	s.done(c, m, observed)
+	s.spans.renew(c, p, milliseconds(m.TTLMs), methods)
+	var registered *abstract.Host
+	if observed {
+		registered = &abstract.Host{IP: p.Host.IP, Port: p.Host.Port}
+	}
+	s.done(c, m, registered)
 }
 
 // done answers a request that has succeeded.
@@ -211,14 +217,15 @@ func (s *RegistryServer) done(c *conn, m *message.ServiceRequest, registered *ab
 func (s *RegistryServer) unregister(t *turn, m *message.ServiceRequest) {
 	c := t.conn
 	p, _, err := providerHost(c, m)
+	methods := methodsOf(m, nil)
 	if err == nil {
-		err = s.remove(t, c, p, registry.Unregistered, methodsOf(m)...)
+		err = s.remove(t, c, p, registry.Unregistered, methods...)
 	}
 	if err != nil {
 		c.refuse(m, err)
 		return
 	}
-	s.spans.forget(c, p, methodsOf(m))
+	s.spans.forget(c, p, methods)
 	s.done(c, m, nil)
 }
 
@@ -236,33 +243,34 @@ func (s *RegistryServer) remove(t *turn, c *conn, p message.ProviderHost, why re
 	return s.run(t, txn)
 }
 
-// methodsOf are the methods that a request is about.
-func methodsOf(m *message.ServiceRequest) []string {
-	if len(m.Methods) == 0 {
-		return []string{m.Method}
+// methodsOf are the methods that a request is about, in memory of the caller's when that
+// is enough.
+func methodsOf(m *message.ServiceRequest, room []string) []string {
+	list := append(append(room, m.Method), m.Methods...)
+	if len(list) == 1 {
+		return list
 	}
-	list := append([]string{m.Method}, m.Methods...)
 	slices.Sort(list)
 	return slices.Compact(list)
 }
 
 // providerHost is whom a request is about. When it leaves the address to us, it is
-// the one that the connection comes from, which observed says.
-func providerHost(c *conn, m *message.ServiceRequest) (p message.ProviderHost, observed *abstract.Host, err error) {
+// the one that was observed: where the connection comes from.
+func providerHost(c *conn, m *message.ServiceRequest) (p message.ProviderHost, observed bool, err error) {
 	p = message.ProviderHost{Host: *m.Host, Instance: m.Instance, Hello: c.modern(), Traits: m.Traits}
 	if p.State != abstract.Retiring {
 		p.State = abstract.Up // what else there is, is for the registry to say
 	}
 	p.Relay = p.Relay && c.modern() // it takes no calls from us
 	if p.Host.IP != "" || !c.modern() {
-		return p, nil, nil
+		return p, false, nil
 	}
 	host, _, err := net.SplitHostPort(c.name())
 	if err != nil || net.ParseIP(host) == nil {
-		return p, nil, abstract.Errorf(abstract.InvalidParams, "the provider leaves its address to the broker, and this connection comes from none (%s); register the address that callers shall use", c.name())
+		return p, false, abstract.Errorf(abstract.InvalidParams, "the provider leaves its address to the broker, and this connection comes from none (%s); register the address that callers shall use", c.name())
 	}
 	p.Host.IP = host
-	return p, &p.Host, nil
+	return p, true, nil
 }
 
 // run runs a transaction, if it does anything, and returns when the index has it.

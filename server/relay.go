@@ -44,6 +44,11 @@ func newRelay(ep *endpoint, reg *RegistryServer, rpc *RpcServer) *relay {
 	r.timer.Stop()
 	dispatch.On(ep.dispatch, abstract.RspRPC, r.onResponse)
 	if rpc == nil {
+		dispatch.On(ep.dispatch, abstract.ReqStream, func(t *turn, req *message.StreamRequest) {
+			if !r.takeStream(t, req) {
+				t.unserved(req)
+			}
+		})
 		dispatch.On(ep.dispatch, abstract.ReqRPC, func(t *turn, req *message.RpcRequest) {
 			if !r.take(t, req) {
 				t.unserved(req)
@@ -79,11 +84,11 @@ func (r *relay) take(t *turn, req *message.RpcRequest) bool {
 		return false
 	}
 	if r.rpc != nil {
-		if _, served := r.rpc.router.Lookup(req.Method); served {
+		if _, served := r.rpc.router.Lookup(described(req)); served {
 			return false
 		}
 	}
-	if err := r.pass(t, req); err != nil {
+	if err := r.pass(t, req); err != nil && !req.OneWay {
 		t.conn.reply(notPassed(req.ID(), err, abstract.SentNo))
 	}
 	return true
@@ -117,9 +122,13 @@ func (r *relay) begin(t *turn, req *message.RpcRequest) error {
 	}
 	// The id is a piece of the request's frame, which need not stay in memory.
 	call := &relayedCall{relay: r, caller: t.conn, end: end, id: strings.Clone(req.ID()), size: int64(len(req.Frame()))}
+	call.lists = r.ep.cfg.guard != nil && req.Method == abstract.ListMethods
 	limits := r.ep.limits.Load()
 	if err := r.ep.afford(t, req); err != nil {
 		return err
+	}
+	if req.OneWay {
+		return r.sendOn(t, end, instance, req, deadline)
 	}
 	if err := t.conn.relaying.enter(call, limits.CallsPerConn, r.ep.cfg.maxInbound); err != nil {
 		t.conn.release(access.InFlight)
@@ -132,7 +141,7 @@ func (r *relay) begin(t *turn, req *message.RpcRequest) error {
 	}
 	end.send(call, &message.RpcRequest{
 		Header: message.ID(call.pending.ID()), Method: req.Method, Parameters: req.Parameters,
-		TimeoutMs: max(1, left.Milliseconds()), Instance: instance,
+		TimeoutMs: max(1, left.Milliseconds()), Instance: instance, Meta: req.Meta,
 	})
 	t.touch(end.conn)
 	end.settle(t)
@@ -161,7 +170,7 @@ const relayLooks = 16
 // the one that has the fewest relayed calls under way.
 func (r *relay) choose(req *message.RpcRequest) (end *relayEnd, instance string, err error) {
 	r.registry.index.Lock()
-	list := r.registry.pd.Relays(req.Method)
+	list := r.registry.pd.Relays(described(req))
 	r.registry.index.Unlock()
 	if req.Instance != "" {
 		for _, p := range list {
@@ -292,6 +301,7 @@ func (r *relay) exit() {
 
 // drain waits for the calls under way; new ones are refused.
 func (r *relay) drain(ctx context.Context) {
+	defer r.ep.streams.endSoon(ctx, r.ep.cfg.callee.drainMost)()
 	for r.active.Load() > 0 {
 		select {
 		case <-r.idle: // look again

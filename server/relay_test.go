@@ -258,7 +258,7 @@ func TestRelayedCallsAreBounded(t *testing.T) {
 
 // A provider that does not read costs its callers an error, and nobody else anything.
 func TestProviderThatDoesNotReadHoldsUpNobody(t *testing.T) {
-	b := broker(t, server.WithMaxQueued(1<<20), server.WithPing(time.Minute, 5)) // raw peers answer no pings
+	b := broker(t, server.WithMaxQueued(1<<20), server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5)) // raw peers answer no pings
 	dialRaw(t, b.Addr()).offers("deaf")
 	c, other := dialRaw(t, b.Addr()).hello(), dialRaw(t, b.Addr()).hello()
 	large := `"parameters":{"pad":"` + repeat("x", 60_000) + `"}`
@@ -321,6 +321,15 @@ func TestRelayingNeedsThePermissionToCall(t *testing.T) {
 		assert.Equal(t, there.Code, nowhere.Code)
 	}
 	require.ErrorIs(t, relayed("", "open.there"), abstract.ErrDenied)
+	for who, want := range map[string][]string{"all": {"open.there", "shut.there"}, "some": {"open.there"}} {
+		var list abstract.MethodList
+		require.NoError(t, callers[who].Call(t.Context(), abstract.ListMethods, abstract.MethodQuery{Method: "open.there"}, &list, client.Relay()))
+		var names []string
+		for _, m := range list.Methods {
+			names = append(names, m.Method)
+		}
+		assert.Equal(t, want, names, "the provider has no guard that would leave out what %q may not call", who)
+	}
 }
 
 // TestRelayEndToEnd: callers that cannot connect to the provider, over sockets.

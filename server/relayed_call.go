@@ -76,6 +76,7 @@ type relayedCall struct {
 	end     *relayEnd
 	id      string // the caller's
 	size    int64
+	lists   bool              // it asks for a list of methods, not all of which the caller may know
 	pending requestor.Pending // with the provider
 }
 
@@ -90,6 +91,9 @@ func (c *relayedCall) Ended(m abstract.BaseMessage, err error) {
 	c.forget()
 	if err == nil {
 		rsp := m.(*message.RpcResponse)
+		if c.lists && rsp.Code == abstract.OK {
+			rsp.Result = c.caller.mayKnow(rsp.Result)
+		}
 		c.caller.reply(&message.RpcResponse{Header: message.ID(c.id), Code: rsp.Code, Result: rsp.Result, Message: rsp.Message, Details: rsp.Details})
 	} else {
 		e, _ := asError(err)

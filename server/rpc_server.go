@@ -80,16 +80,17 @@ func NewRpcServer(addr string, opts ...Option) *RpcServer {
 func newRpcServer(ep *endpoint) *RpcServer {
 	s := &RpcServer{
 		ep:          ep,
-		router:      router.New(router.Config{Logger: ep.logs.rpc}),
 		instance:    cmp.Or(ep.cfg.callee.instance, rand.Text()),
 		state:       ep.cfg.traits.State,
 		idle:        make(chan struct{}, 1),
 		registering: make(chan struct{}, 1),
 		workers:     workers.New(workers.Config{Max: ep.cfg.handlers, Queue: ep.cfg.handlerQueue}),
 	}
+	s.router = s.newRouter(router.Config{Logger: ep.logs.rpc, Interceptor: ep.cfg.chain})
 	ep.instance = s.instance
 	s.gate = newGate(s)
 	dispatch.On(ep.dispatch, abstract.ReqRPC, s.onRpcRequest)
+	dispatch.On(ep.dispatch, abstract.ReqStream, s.onStreamRequest)
 	ep.parts = append(ep.parts, s)
 	return s
 }
@@ -98,32 +99,20 @@ func newRpcServer(ep *endpoint) *RpcServer {
 // already is an error with code Exists. Methods may be added while serving; they
 // are registered like the others.
 func (s *RpcServer) HandleFunc(d Description, h Handler) error {
+	if err := reserved(d.Method); err != nil {
+		return err
+	}
 	if err := s.router.Add(d, h); err != nil {
 		return err
 	}
 	return s.announce(context.Background(), d.Method)
 }
 
-// methodServer is what Handle needs of RpcServer and Broker.
-type methodServer interface {
-	HandleFunc(Description, Handler) error
+// Methods returns the names of the methods served, in order, without those that
+// every server has; see abstract.ReservedMethods.
+func (s *RpcServer) Methods() []string {
+	return slices.DeleteFunc(s.router.Methods(), abstract.IsReserved)
 }
-
-// Handle serves a method with a typed function. The names and kinds of its
-// parameters are those of In's fields, as encoding/json sees them; fields that
-// are pointers or marked omitempty may be missing. Calls whose parameters do not
-// fit are answered with InvalidParams and never reach fn.
-func Handle[In, Out any](srv methodServer, method string, fn func(ctx context.Context, in In) (Out, error)) error {
-	h, d, err := router.Typed(fn)
-	if err != nil {
-		return err
-	}
-	d.Method = method
-	return srv.HandleFunc(d, h)
-}
-
-// Methods returns the names of the methods served, in order.
-func (s *RpcServer) Methods() []string { return s.router.Methods() }
 
 // Listen binds the address; see Serve.
 func (s *RpcServer) Listen() error { return s.ep.Listen() }
@@ -157,7 +146,7 @@ func (s *RpcServer) Announce(ctx context.Context) error {
 	s.mu.Lock()
 	s.serving = true
 	s.mu.Unlock()
-	return s.announce(ctx, s.router.Methods()...)
+	return s.announce(ctx, s.Methods()...)
 }
 
 // announce registers methods that are not registered yet, once the server serves.

@@ -62,7 +62,7 @@ func (s *spans) init(r *RegistryServer) {
 func milliseconds(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
 
 // renew notes that registrations end after so long; 0: not by time.
-func (s *spans) renew(c *conn, p message.ProviderHost, ttl time.Duration, methods []string, now time.Time) {
+func (s *spans) renew(c *conn, p message.ProviderHost, ttl time.Duration, methods []string) {
 	if ttl > 0 {
 		ttl = min(max(ttl, minTTL), maxTTL)
 	}
@@ -72,6 +72,7 @@ func (s *spans) renew(c *conn, p message.ProviderHost, ttl time.Duration, method
 	if ttl == 0 && of == nil || s.closed {
 		return
 	}
+	now := time.Now()
 	if of == nil {
 		of = make(map[spanOf]*span)
 		s.by[c.id] = of
@@ -255,7 +256,7 @@ func (s *RegistryServer) heartbeat(c *conn, m *message.ServiceRequest) {
 		c.refuse(m, err)
 		return
 	}
-	methods := methodsOf(m)
+	methods := methodsOf(m, nil)
 	if known := s.spans.beat(c, p, methods, time.Now()); known < len(methods) {
 		c.refuse(m, abstract.Errorf(abstract.NotFound, "%d of %d registrations with a time to live are not there, or no more; register them again", len(methods)-known, len(methods)))
 		return

@@ -135,7 +135,7 @@ func (t *turn) call(r *router.RpcRouter, req *message.RpcRequest) {
 		t.watched = true
 		c.ep.watchdog.join(t)
 	}
-	ctx := &callContext{Context: c.ctx, deadline: protect.Deadline(req.TimeoutMs, t.came)}
+	ctx := &callContext{Context: c.lifeOf(req), deadline: protect.Deadline(req.TimeoutMs, t.came), conn: c, meta: req.Meta}
 	if t.looked.Load() && ctx.Err() != nil { // others of the batch have used up its time
 		c.release(access.InFlight)
 		c.refuse(req, abstract.Errorf(abstract.CodeOf(ctx.Err()), "the call's time was over before its turn came"))
@@ -147,12 +147,15 @@ func (t *turn) call(r *router.RpcRouter, req *message.RpcRequest) {
 	rsp := r.Call(ctx, req, &t.answer)
 	ctx.finish()
 	c.release(access.InFlight)
-	if t.state.CompareAndSwap(turnHandles, turnOpen) {
+	mine := t.state.CompareAndSwap(turnHandles, turnOpen)
+	switch {
+	case c.unanswered(req):
+	case mine:
 		t.respond(rsp)
-		return
+	default:
+		c.reply(rsp) // the turn has gone on without us
+		c.Flush()
 	}
-	c.reply(rsp) // the turn has gone on without us
-	c.Flush()
 }
 
 // respond adds a response to those that are queued together.

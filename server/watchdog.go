@@ -27,6 +27,7 @@ type watchdog struct {
 	stuck   map[string]*stuckMethod // methods whose handlers have held up a turn
 	looks   int                     // so far
 	running bool
+	closing bool // nobody waits for another turn any more
 	ended   sync.WaitGroup
 
 	slow   atomic.Pointer[map[string]*slowMethod] // nil while there is none
@@ -87,7 +88,7 @@ func (w *watchdog) watch() {
 		w.mu.Lock()
 		if len(w.turns) > 0 {
 			idle = 0
-		} else if idle++; idle > watchIdle {
+		} else if idle++; idle > watchIdle || w.closing {
 			w.running = false
 			w.mu.Unlock()
 			return
@@ -98,6 +99,13 @@ func (w *watchdog) watch() {
 		}
 		w.mu.Unlock()
 	}
+}
+
+// close lets the watch end with the last turn.
+func (w *watchdog) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closing = true
 }
 
 // look passes a turn on when the same handler runs as at the last look. It is

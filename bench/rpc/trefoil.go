@@ -26,7 +26,9 @@ func trefoils() []contestant {
 	return []contestant{
 		{name: "trefoil", kind: harness.Ours, serve: serveTrefoil, dial: dialTrefoil},
 		{name: "trefoil-future", kind: harness.Ours, serve: serveTrefoil, dial: dialTrefoilFuture},
+		typedContestant(),
 		{name: "trefoil-func", kind: harness.Ours, serve: serveTrefoil, dial: dialTrefoilFunc},
+		{name: "trefoil-stub", kind: harness.Ours, serve: serveTrefoilStub, dial: dialTrefoilStub},
 		{name: "trefoil-discovery", kind: harness.Ours, helper: helperBroker, serve: serveTrefoil, dial: dialTrefoilDiscovery},
 	}
 }
@@ -34,8 +36,18 @@ func trefoils() []contestant {
 // quiet keeps logs out of what is measured.
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// serveTrefoil serves the echo, and registers it when there is a broker.
+// serveTrefoil serves the echo.
 func serveTrefoil(ctx context.Context, spec serveSpec) (*harness.Served, error) {
+	return serveWith(ctx, spec, func(srv *server.RpcServer) error {
+		return server.Handle(srv, method, func(_ context.Context, in EchoArgs) (string, error) {
+			work(in.Text)
+			return in.Text, nil
+		})
+	})
+}
+
+// serveWith runs a server with an echo, and registers it when there is a broker.
+func serveWith(ctx context.Context, spec serveSpec, add func(*server.RpcServer) error) (*harness.Served, error) {
 	opts := []server.Option{server.WithLogger(quiet())}
 	var conn *client.Conn
 	if spec.Helper != "" {
@@ -46,11 +58,7 @@ func serveTrefoil(ctx context.Context, spec serveSpec) (*harness.Served, error) 
 		opts = append(opts, server.WithRegistry(client.NewRegistryClient(conn)))
 	}
 	srv := server.NewRpcServer("127.0.0.1:0", opts...)
-	err := server.Handle(srv, method, func(_ context.Context, in EchoArgs) (string, error) {
-		work(in.Text)
-		return in.Text, nil
-	})
-	if err != nil {
+	if err := add(srv); err != nil {
 		return nil, err
 	}
 	if err := srv.Announce(ctx); err != nil {

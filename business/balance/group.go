@@ -188,7 +188,13 @@ func (g *Group) away(c *Call) (least *Member) {
 
 // End tells how a call went that Pick chose a member for.
 func (g *Group) End(p Pick, now time.Time, o Outcome) {
-	m, r := p.Member, Result{Latency: max(0, now.Sub(p.Begun)), Outcome: o}
+	g.EndTook(p, now, now.Sub(p.Begun), o)
+}
+
+// EndTook is End for what is not to be judged by how long it was under way, as a stream:
+// took is how long the member has let it wait.
+func (g *Group) EndTook(p Pick, now time.Time, took time.Duration, o Outcome) {
+	m, r := p.Member, Result{Latency: max(0, took), Outcome: o}
 	m.pending.Add(-1)
 	if o != Ignored && o != Overloaded { // a refusal is fast, and is no work done
 		m.seen.observe(m.at(now), r.Latency, o == Failed)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"trefoil/abstract"
 	"trefoil/concrete/message"
@@ -589,4 +590,17 @@ func TestJumpingWallClockShowsAndDecidesNothing(t *testing.T) {
 		assert.Equal(t, before.CtimeMs, after.CtimeMs)
 		assert.Equal(t, b.now, after.MtimeMs)
 	}
+}
+
+// TestUsualPathsAreFaultless: the short way finds nothing right that the rules do not.
+func TestUsualPathsAreFaultless(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(rapid.SampledFrom([]string{"/", "/", "a", "b.c", ".", "..", " ", "\n", "\x7f", "\xff", "ä", "/x/x/x/x/x/x/x/x", "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"}), 0, 12).Draw(t, "parts")
+		path := strings.Join(parts, "")
+		if usual(path) {
+			require.Empty(t, unusualFault(path), path)
+		}
+	})
+	assert.True(t, usual("/services/sum/local-1/10.0.0.1:80"))
+	assert.False(t, usual(strings.Repeat("/x", 65)))
 }

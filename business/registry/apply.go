@@ -77,6 +77,7 @@ func (m *PDManager) put(notices []Notice, e entry, s said) []Notice {
 	}
 	m.seq++
 	o = &offer{method: mt, host: e.host, seq: m.seq}
+	o.providers = o.first[:0]
 	mt.addOffer(o)
 	return m.tell(notices, o, News{Online: true, ProviderHost: m.shown(m.add(o, e, s))})
 }

@@ -43,22 +43,37 @@ type entry struct {
 
 // key returns the entry's key in the Store.
 func (e entry) key() string {
-	var b []byte
-	b = append(b, Prefix...)
-	b = append(b, url.PathEscape(e.method)...)
-	b = append(b, '/')
-	b = append(b, url.PathEscape(e.owner.broker)...)
-	b = append(b, '-')
+	var room [256]byte
+	b := append(room[:0], Prefix...)
+	b = append(appendPart(b, e.method), '/')
+	b = append(appendPart(b, e.owner.broker), '-')
 	b = strconv.AppendUint(b, uint64(e.owner.conn), 10)
 	b = append(b, '/')
 	if e.instance != "" {
-		b = append(b, url.PathEscape(e.instance)...)
-		b = append(b, ',')
+		b = append(appendPart(b, e.instance), ',')
 	}
-	b = append(b, url.PathEscape(e.host.IP)...)
-	b = append(b, ':')
+	b = append(appendPart(b, e.host.IP), ':')
 	b = strconv.AppendInt(b, int64(e.host.Port), 10)
 	return string(b)
+}
+
+func appendPart(b []byte, part string) []byte {
+	if !unreserved(part) {
+		part = url.PathEscape(part)
+	}
+	return append(b, part...)
+}
+
+// unreserved says whether a part stands for itself, as most do.
+func unreserved(part string) bool {
+	for i := range len(part) {
+		switch c := part[i]; {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '.', c == '-', c >= 'A' && c <= 'Z', c == '_', c == '~':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // parseKey is the way back. It is not ok for any text that key would not write,
@@ -92,16 +107,13 @@ func parseParts(method, by, instance, host string) (e entry, ok bool) {
 	if !ok1 || !ok2 || port > maxPort || !validPort(int(port)) {
 		return e, false
 	}
-	e.owner.conn, e.host.Port = ConnID(conn), int(port)
-	for _, part := range []struct {
-		to   *string
-		from string
-	}{{&e.method, method}, {&e.owner.broker, by[:dash]}, {&e.instance, instance}, {&e.host.IP, host[:colon]}} {
-		if *part.to, ok = unescape(part.from); !ok {
-			return entry{}, false
+	parts := [4]string{method, by[:dash], instance, host[:colon]}
+	for i := range parts {
+		if parts[i], ok = unescape(parts[i]); !ok {
+			return e, false
 		}
 	}
-	return e, true
+	return entry{parts[0], owner{parts[1], ConnID(conn)}, parts[2], abstract.Host{IP: parts[3], Port: int(port)}}, true
 }
 
 // parseNumber takes a number as strconv writes it: no sign, no leading zero.
@@ -112,6 +124,9 @@ func parseNumber(s string) (uint64, bool) {
 
 // unescape takes what url.PathEscape writes, and nothing else.
 func unescape(s string) (string, bool) {
+	if unreserved(s) {
+		return s, true
+	}
 	text, err := url.PathUnescape(s)
 	return text, err == nil && url.PathEscape(text) == s
 }
@@ -166,7 +181,13 @@ const (
 
 // plain says whether a text stands for itself between quotes, as addresses do.
 func plain(s string) bool {
-	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune(`"\<>&`, c) })
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ', c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
 }
 
 // said is what a value says of its provider.

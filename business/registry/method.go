@@ -30,6 +30,7 @@ type offer struct {
 	seq       uint64
 	told      abstract.ProviderState // what discoverers know of it
 	providers []*provider            // never empty, in the order of registration
+	first     [1]*provider           // their memory, as long as there is one
 }
 
 // provider is one connection's registration of a method at a host.

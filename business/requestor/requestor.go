@@ -142,6 +142,11 @@ func (r *Requestor) Cancel(p *Pending, cause error) bool {
 	return true
 }
 
+// Forget takes a call out whose request was queued and whose response nobody waits for:
+// done is not called any more, and the request stays where it is. It returns false when
+// the call had ended already.
+func (r *Requestor) Forget(p *Pending) bool { return r.remove(p) }
+
 // GivenUp says in words why a call ended that its caller did not wait for: because
 // its context's deadline passed, or because it was cancelled.
 func GivenUp(cause error) string {

@@ -27,7 +27,7 @@ func Describe(in, out reflect.Type) (Description, error) {
 	if result == message.Invalid {
 		return Description{}, abstract.Errorf(abstract.InvalidParams, "a result is a JSON value, and %s has none", out)
 	}
-	return Description{Parameters: parametersOf(fields), Result: result}, nil
+	return Description{Parameters: parametersOf(fields), Result: result, in: in, out: out}, nil
 }
 
 // field is a parameter with what decodes it.

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"reflect"
 	"strings"
 
 	"trefoil/abstract"
@@ -13,7 +14,21 @@ type Description struct {
 	Parameters []Parameter  // those that are checked; callers may send others too
 	Result     message.Kind // message.Any when it is not checked
 
-	checked bool // the handler checks the parameters itself, while it decodes them
+	// What follows is for people and programs that ask; but parameters are checked
+	// against a ParametersSchema, too. Both are JSON Schemas, of draft 2020-12; where
+	// messages come or go in a stream they are about these, and those are not checked.
+	// Methods that are described by Go types have the schemas of these in their place.
+	ParametersSchema, ResultSchema message.Raw
+
+	Kind       abstract.MethodKind
+	Doc        string        // a sentence on what the method does
+	Examples   []message.Raw // of parameters
+	Idempotent bool          // callers may try it again
+
+	checked bool                         // the handler checks the parameters itself, while it decodes them
+	fields  []field                      // of the type that the handler decodes them into
+	in, out reflect.Type                 // nil: the method is not described by Go types
+	schemas func() (in, out message.Raw) // of types that do not say what they look like; nil: they do
 }
 
 // Parameter is one named parameter of a method.
@@ -105,6 +120,27 @@ func (p Parameter) check(method string, found message.Kind) error {
 	return nil
 }
 
+// explain says what is wrong with parameters that a typed handler could not read.
+func (d *Description) explain(params message.Raw) error {
+	if err := d.CheckParameters(params); err != nil {
+		return err
+	}
+	return d.misfit(params)
+}
+
+// Types returns the Go types that a method is described by, those of its parameters
+// and of its result; not ok when it is not described by types.
+func (d Description) Types() (in, out reflect.Type, ok bool) { return d.in, d.out, d.in != nil }
+
+// Shown returns the schemas that a method brings along because its Go types do not say
+// what they look like; nil when they do.
+func (d Description) Shown() (in, out message.Raw) {
+	if d.schemas == nil {
+		return nil, nil
+	}
+	return d.schemas()
+}
+
 // CheckResult returns an error with code Internal when a result, which must be
 // valid JSON, is of another kind than described.
 func (d Description) CheckResult(raw message.Raw) error {
@@ -127,6 +163,14 @@ func (d Description) String() string {
 			b.WriteString("?")
 		}
 	}
-	b.WriteString(") " + string(d.Result))
+	b.WriteString(") " + d.Returns())
 	return b.String()
+}
+
+// Returns is what a method answers, in words: "integer", "stream of object".
+func (d Description) Returns() string {
+	if d.Kind == abstract.ServerStream || d.Kind == abstract.BidiStream {
+		return "stream of " + string(d.Result)
+	}
+	return string(d.Result)
 }

@@ -3,7 +3,6 @@
 package router
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -26,18 +25,25 @@ type Handler func(ctx context.Context, params message.Raw) (any, error)
 // concurrent use; calls take no lock of it.
 type RpcRouter struct {
 	log     *slog.Logger
-	mu      sync.Mutex // of those who change methods
+	schemas func(text message.Raw) (Schema, error)
+	chain   abstract.Interceptor // nil: none
+	mu      sync.Mutex           // of those who change methods
 	methods atomic.Pointer[map[string]*method]
 }
 
 type method struct {
 	description Description
-	handler     Handler
+	handler     Handler // nil for one that serves streams
+	schema      Schema  // of the parameters; nil: there is none to check
+	stream      StreamHandler
 }
 
 // Config is what a RpcRouter takes. The zero value works.
 type Config struct {
-	Logger *slog.Logger // for panics, and causes that callers do not see; default slog.Default()
+	Logger      *slog.Logger         // for panics, and causes that callers do not see; default slog.Default()
+	Interceptor abstract.Interceptor // around every call of a method that is served; nil: none
+	// Schemas makes a Schema of its text. Default: methods with a schema are not served.
+	Schemas func(text message.Raw) (Schema, error)
 }
 
 // New makes a RpcRouter without methods.
@@ -45,7 +51,7 @@ func New(cfg Config) *RpcRouter {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	r := &RpcRouter{log: cfg.Logger}
+	r := &RpcRouter{log: cfg.Logger, chain: cfg.Interceptor, schemas: cfg.Schemas}
 	r.methods.Store(&map[string]*method{})
 	return r
 }
@@ -55,19 +61,32 @@ func New(cfg Config) *RpcRouter {
 // known, or something twice.
 func (r *RpcRouter) Add(d Description, h Handler) error {
 	if h == nil {
-		return abstract.Errorf(abstract.InvalidParams, "method %q needs a handler", d.Method)
+		return errNoHandler(d.Method)
 	}
+	return r.add(d, h, nil)
+}
+
+func errNoHandler(method string) error {
+	return abstract.Errorf(abstract.InvalidParams, "method %q needs a handler", method)
+}
+
+// add adds a method with one of the handlers.
+func (r *RpcRouter) add(d Description, h Handler, stream StreamHandler) error {
 	if err := d.check(); err != nil {
 		return err
 	}
+	m, err := r.method(d, h)
+	if err != nil {
+		return err
+	}
+	m.stream = stream
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next := maps.Clone(*r.methods.Load())
 	if next[d.Method] != nil {
 		return abstract.Errorf(abstract.Exists, "method %q is served already", d.Method)
 	}
-	d.Parameters = slices.Clone(d.Parameters)
-	next[d.Method] = &method{d, h}
+	next[d.Method] = m
 	r.methods.Store(&next)
 	return nil
 }
@@ -115,8 +134,7 @@ func (r *RpcRouter) Call(ctx context.Context, req *message.RpcRequest, a *Answer
 	rsp = &a.Response
 	defer func() { // of the handler, of what encodes its result, or of its error's own methods
 		if v := recover(); v != nil {
-			r.log.Error("method panicked", "method", req.Method, "id", req.ID(), "err", v, "stack", string(debug.Stack()))
-			refusal(rsp, req, errFailed())
+			refusal(rsp, req, r.panicked(req, v))
 		}
 	}()
 	result, err := r.serve(ctx, req, a)
@@ -136,16 +154,17 @@ func refusal(rsp *message.RpcResponse, req *message.RpcRequest, e *abstract.Erro
 func (r *RpcRouter) serve(ctx context.Context, req *message.RpcRequest, a *Answer) (message.Raw, error) {
 	m := (*r.methods.Load())[req.Method]
 	if m == nil {
-		return nil, abstract.Errorf(abstract.ServiceNotFound, "method %.64q is not served here", req.Method)
+		return nil, errNotServed(req.Method)
 	}
-	if !m.description.checked {
-		if err := m.description.CheckParameters(req.Parameters); err != nil {
-			return nil, err
-		}
+	if m.handler == nil {
+		return nil, abstract.Errorf(abstract.InvalidOp, "method %.64q serves streams; open one in place of calling it", req.Method)
 	}
-	value, err := m.handler(ctx, req.Parameters)
-	if err == errKind { //nolint:errorlint // never wrapped
-		return nil, cmp.Or(m.description.CheckParameters(req.Parameters), errKind)
+	var value any
+	var err error
+	if r.chain == nil {
+		value, err = m.run(ctx, req.Parameters)
+	} else {
+		value, err = r.intercepted(ctx, m, req)
 	}
 	if err != nil {
 		return nil, err
@@ -163,6 +182,26 @@ func (r *RpcRouter) serve(ctx context.Context, req *message.RpcRequest, a *Answe
 		return nil, err
 	}
 	return result, nil
+}
+
+// run checks the parameters and calls the handler.
+func (m *method) run(ctx context.Context, params message.Raw) (any, error) {
+	if !m.description.checked {
+		if err := m.check(params); err != nil {
+			return nil, err
+		}
+	}
+	value, err := m.handler(ctx, params)
+	if err == errKind { //nolint:errorlint // never wrapped
+		return nil, m.description.explain(params)
+	}
+	return value, err
+}
+
+// panicked logs what a handler panicked with, and returns what the caller gets to see.
+func (r *RpcRouter) panicked(req *message.RpcRequest, v any) *abstract.Error {
+	r.log.Error("method panicked", "method", req.Method, "id", req.ID(), "err", v, "stack", string(debug.Stack()))
+	return errFailed()
 }
 
 // keptText bounds the memory that an Answer keeps for the next result.

@@ -1,46 +1,12 @@
 package router
 
 import (
-	"context"
 	"reflect"
 	"slices"
-	"strconv"
 
 	"trefoil/abstract"
 	"trefoil/concrete/message"
 )
-
-// Typed makes a Handler of a typed function, and its Description, yet without a
-// name. In is a struct, whose fields are the parameters, or a map, an empty
-// interface or a message.Raw, which take any object; see Describe.
-func Typed[In, Out any](fn func(ctx context.Context, in In) (Out, error)) (Handler, Description, error) {
-	in := reflect.TypeFor[In]()
-	fields, err := fieldsOf(in)
-	if err != nil {
-		return nil, Description{}, err
-	}
-	d, err := Describe(in, reflect.TypeFor[Out]())
-	if err != nil {
-		return nil, Description{}, err
-	}
-	d.checked = flat(in, fields)
-	decode := decoder(fields, d.checked)
-	text := d.Result == message.String
-	return func(ctx context.Context, params message.Raw) (any, error) {
-		var in In
-		if err := decode(params, &in); err != nil {
-			return nil, err
-		}
-		out, err := fn(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		if text && isNil(out) { // bytes, or what writes itself as text: not an empty array
-			return "", nil
-		}
-		return out, nil
-	}, d, nil
-}
 
 // flat reports whether parameters can be checked and decoded in one pass: In is a
 // struct with a field of its own for each.
@@ -55,8 +21,8 @@ func decoder(fields []field, flat bool) func(params message.Raw, in any) error {
 		return func(params message.Raw, in any) error { return decodeFields(fields, params, in) }
 	}
 	return func(params message.Raw, in any) error {
-		if err := message.Decode(params, in); err != nil {
-			return misfit(fields, params, err)
+		if message.Decode(params, in) != nil {
+			return errKind
 		}
 		return nil
 	}
@@ -93,49 +59,18 @@ func decodeFields(fields []field, params message.Raw, in any) error {
 		if values[i] == nil {
 			continue
 		}
-		if err := message.Decode(values[i], target.Field(fields[i].index).Addr().Interface()); err != nil {
-			return unfit(fields[i], err)
+		if message.Decode(values[i], target.Field(fields[i].index).Addr().Interface()) != nil {
+			return errKind
 		}
 	}
 	return nil
 }
 
-// errKind is what a handler that checks its parameters returns when these do not
-// fit the description; RpcRouter says it in words, with the method's name.
+// errKind is what a typed handler returns when its parameters cannot be read;
+// RpcRouter says it in words, with the method's name.
 var errKind error = abstract.Errorf(abstract.InvalidParams, "the parameters do not fit the method's description")
-
-// unfit is the error of a parameter that is of the right kind and still does not fit.
-func unfit(f field, cause error) error {
-	return &abstract.Error{
-		Code: abstract.InvalidParams, Err: cause,
-		Message: "parameter " + strconv.Quote(f.Name) + " does not fit: it is out of range, or something inside it is of the wrong kind",
-	}
-}
 
 func isNil(v any) bool {
 	rv := reflect.ValueOf(v)
 	return (rv.Kind() == reflect.Slice || rv.Kind() == reflect.Map) && rv.IsNil()
-}
-
-// misfit makes the error of parameters that passed the description and still do
-// not fit the Go types: a number out of range, or something wrong further inside.
-// It names the parameter; the decoder's own words speak of Go.
-func misfit(fields []field, params message.Raw, cause error) error {
-	values := make([]message.Raw, len(fields)) // the last of each name is the one that counts
-	_ = message.Members(params, func(key string, value message.Raw) bool {
-		if i := slices.IndexFunc(fields, func(f field) bool { return f.Name == key }); i >= 0 {
-			values[i] = value
-		}
-		return true
-	})
-	e := &abstract.Error{Code: abstract.InvalidParams, Message: "the parameters do not fit this method", Err: cause}
-	for i, f := range fields {
-		if values[i] == nil || f.quoted {
-			continue
-		}
-		if message.Decode(values[i], reflect.New(f.goType).Interface()) != nil {
-			return unfit(f, cause)
-		}
-	}
-	return e
 }

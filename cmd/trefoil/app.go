@@ -113,13 +113,12 @@ func (a *app) root() *cobra.Command {
 		Short:         "Remote calls, topics and service discovery over JSON frames",
 		Long:          "Trefoil is one small middleware: remote calls, topics and service discovery over\nJSON messages in length-value frames. Start with 'trefoil broker', or see it all\nat work with 'trefoil demo'.",
 		SilenceErrors: true, SilenceUsage: true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.AddCommand(
-		a.brokerCommand(), a.provideCommand(), a.callCommand(), a.discoverCommand(), a.registryCommand(),
+		a.brokerCommand(), a.provideCommand(), a.callCommand(), a.discoverCommand(), a.servicesCommand(), a.describeCommand(), a.registryCommand(),
 		a.topicCommand(), a.pubCommand(), a.subCommand(), a.nodeCommand(), a.shellCommand(), a.tokenCommand(),
 		a.configCommand(), a.benchCommand(), a.demoCommand(), a.demoProviderCommand(), a.versionCommand(),
 	)

@@ -35,11 +35,12 @@ func (a *app) brokerCommand() *cobra.Command {
 
 // listening is the line that says a server is ready.
 type listening struct {
-	Event  string   `json:"event"`
-	Addr   string   `json:"addr"`
-	Serve  []string `json:"serve,omitempty"`
-	Method string   `json:"method,omitempty"`
-	Broker string   `json:"broker,omitempty"`
+	Event    string   `json:"event"`
+	Addr     string   `json:"addr"`
+	Serve    []string `json:"serve,omitempty"`
+	Method   string   `json:"method,omitempty"`
+	Broker   string   `json:"broker,omitempty"`
+	Registry string   `json:"registry,omitempty"` // when that is not the broker's
 }
 
 func (a *app) broker(ctx context.Context, s *settings, _ []string) error {

@@ -16,7 +16,8 @@ import (
 )
 
 func (a *app) callCommand() *cobra.Command {
-	c := a.command(cobra.Command{
+	s := &settings{}
+	c := a.commandWith(s, cobra.Command{
 		Use:   "call METHOD [JSON] [flags]",
 		Short: "Call a method and print its result",
 		Long: "Call a method with JSON, an object, as its parameters ({} when left out), and\n" +
@@ -26,7 +27,8 @@ func (a *app) callCommand() *cobra.Command {
 		Args:    cobra.RangeArgs(1, 2),
 	}, a.call)
 	c.MarkFlagsMutuallyExclusive("broker", "direct")
-	return c
+	exclusiveWays(c)
+	return excludeRegistry(a.completing(c, s, true), "broker", "direct")
 }
 
 // callOutput is the outcome of a call for programs.
@@ -65,6 +67,7 @@ func newErrorOutput(err error) *errorOutput {
 }
 
 func (a *app) call(ctx context.Context, s *settings, args []string) error {
+	s.anyRegistry = true
 	if err := positive("timeout", s.timeout); err != nil {
 		return err
 	}
@@ -75,8 +78,20 @@ func (a *app) call(ctx context.Context, s *settings, args []string) error {
 	if err != nil {
 		return err
 	}
+	if s.skeleton {
+		return a.printSkeleton(ctx, s, args[0])
+	}
+	if ctx, err = s.carrying(ctx); err != nil {
+		return err
+	}
+	if s.stream {
+		return a.callStream(ctx, s, args[0], params)
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	if s.way.all || s.way.oneway {
+		return a.callOtherwise(ctx, s, args[0], params)
+	}
 	begun := time.Now()
 	out := callOutput{Method: args[0], Mode: s.mode}
 	reply, err := a.callOnce(ctx, s, &out, params)
@@ -144,12 +159,29 @@ func (a *app) caller(ctx context.Context, s *settings) (calls *client.RpcClient,
 		}
 		return calls, func() { _ = calls.Close() }, nil
 	}
+	other, err := a.otherRegistry(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if other != nil {
+		return a.callerThrough(other, s)
+	}
 	conn, err := a.dial(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
 	calls = client.NewRpcClient(client.NewDiscoveryClient(conn), client.WithZone(s.zone), client.WithBalancing(s.balancing)) // which leaves the token out: anybody may be a provider
 	return calls, func() { _, _ = calls.Close(), conn.Close() }, nil
+}
+
+// callerThrough makes a client that finds providers in another registry than a broker's.
+func (a *app) callerThrough(other abstract.Registry, s *settings) (calls *client.RpcClient, end func(), err error) {
+	opts, err := a.strangersOptions(s)
+	if err != nil {
+		return nil, nil, errors.Join(err, other.Close())
+	}
+	calls = client.NewRpcClient(other, append(opts, client.WithZone(s.zone), client.WithBalancing(s.balancing))...)
+	return calls, func() { _, _ = calls.Close(), other.Close() }, nil
 }
 
 // callIn calls in one of the three modes.

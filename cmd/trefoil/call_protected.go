@@ -48,6 +48,9 @@ func callOptions(s *settings) []client.CallOption {
 	if s.key != "" {
 		opts = append(opts, client.Key(s.key))
 	}
+	if s.way.instance != "" {
+		opts = append(opts, client.OnInstance(s.way.instance))
+	}
 	if s.protect.hedge > 0 {
 		opts = append(opts, client.HedgeAfter(s.protect.hedge))
 	}

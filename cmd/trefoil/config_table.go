@@ -20,6 +20,8 @@ type brokerSettings struct {
 	subscriberQueue, watcherQueue                 config.Size
 	maxDepth, maxConns, maxNodes                  int
 	acceptRate, callRate, callBurst               int
+	streamsPerConn, maxStreams                    int
+	streamWindow                                  config.Size
 	writeTimeout, frameTimeout                    time.Duration
 
 	pingInterval    time.Duration
@@ -87,6 +89,9 @@ func brokerTable(s *settings) config.Table {
 		{Key: "limits.frame_timeout", Flag: "frame-timeout", To: &b.frameTimeout, Default: "1m", Min: "10ms", Max: "1d", Reload: true, Help: "how long a frame may take from its first byte to its last; then its connection is closed"},
 		{Key: "limits.subscriber_queue", Flag: "subscriber-queue", To: &b.subscriberQueue, Default: "1MiB", Min: "4KiB", Max: "1GiB", Reload: true, Help: "what may wait for one subscriber of a topic; above it the oldest messages are dropped. A changed one holds for later subscriptions"},
 		{Key: "limits.watcher_queue", Flag: "watcher-queue", To: &b.watcherQueue, Default: "4MiB", Min: "4KiB", Max: "1GiB", Reload: true, Help: "what may wait for one watch of nodes; above it the watcher is told to read again. A changed one holds for later watches"},
+		{Key: "limits.streams_per_conn", Flag: "streams-per-conn", To: &b.streamsPerConn, Default: "1024", Min: "1", Max: "1000000", Reload: true, Help: "how many streams that one connection has opened are served or passed on at once; further ones are refused with rcode 20. A changed one holds for later streams"},
+		{Key: "limits.max_streams", Flag: "max-streams", To: &b.maxStreams, Default: "16384", Min: "1", Max: "10000000", Reload: true, Help: "how many of all connections, the same way"},
+		{Key: "limits.stream_window", Flag: "stream-window", To: &b.streamWindow, Default: "64KiB", Min: "1KiB", Max: "64MiB", Reload: true, Help: "how much of one stream may wait for who does not read, in each direction, beside one message that is larger; a stream that is passed on moves so much in a round trip. A changed one holds for later streams"},
 		{Key: "limits.max_nodes", Flag: "max-nodes", To: &b.maxNodes, Default: "1048576", Min: "1", Max: "100000000", Help: "how many nodes the tree holds; further ones are refused"},
 		{Key: "limits.max_node_bytes", Flag: "max-node-bytes", To: &b.maxNodeBytes, Default: "1GiB", Min: "64KiB", Max: "64GiB", Help: "how much the nodes of the tree hold together, where each counts 256 bytes besides its data"},
 
@@ -182,6 +187,7 @@ func (b *brokerSettings) options() []server.Option {
 		server.WithPing(b.pingInterval, b.pingMisses),
 		server.WithSessions(b.sessionInterval, b.sessionMisses), server.WithHeartbeats(b.heartbeats),
 		server.WithRelaying(b.relay),
+		server.WithStreams(b.streamsPerConn, b.maxStreams), server.WithStreamWindow(int(b.streamWindow)),
 		server.WithAcceptRate(b.acceptRate), server.WithIdentityRateLimit(float64(b.callRate), b.callBurst),
 	)
 }
@@ -191,6 +197,7 @@ func (b *brokerSettings) limits() server.Limits {
 	return server.Limits{
 		SubscriberQueue: int(b.subscriberQueue), WatcherQueue: int(b.watcherQueue), FrameTimeout: b.frameTimeout,
 		AcceptRate: orNone(b.acceptRate), CallRate: orNone(b.callRate), CallBurst: orNone(b.callBurst),
+		StreamsPerConn: b.streamsPerConn, MaxStreams: b.maxStreams, StreamWindow: int(b.streamWindow),
 	}
 }
 

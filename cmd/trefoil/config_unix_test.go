@@ -288,6 +288,25 @@ var reloads = map[string]struct {
 		reload()
 		assert.True(r.t, resynced(), "what was missed is more than may wait")
 	}},
+	"limits.streams_per_conn": {after: 2, run: func(r *reloaded, reload func()) { r.refusesStreams(reload, 3) }},
+	"limits.max_streams":      {after: 2, run: func(r *reloaded, reload func()) { r.refusesStreams(reload, 3) }},
+	"limits.stream_window": {after: "4KiB", run: func(r *reloaded, reload func()) {
+		defer r.streamer()()
+		window := func() string {
+			p := r.peer()
+			defer p.Close()
+			_, err := p.Write(append(onWire(16, `{"version":1,"agent":"test","max_frame":65536}`), onWire(40, `{"method":"hold","parameters":{},"relay":1}`)...))
+			require.NoError(r.t, err)
+			_, _, err = p.read()
+			require.NoError(r.t, err)
+			_, credit, err := p.read()
+			require.NoError(r.t, err)
+			return string(credit)
+		}
+		assert.Equal(r.t, `{"bytes":65536}`, window())
+		reload()
+		assert.Equal(r.t, `{"bytes":4096}`, window())
+	}},
 	"log.level": {after: "debug", run: func(r *reloaded, reload func()) {
 		r.glance()
 		reload()

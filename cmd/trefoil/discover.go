@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +16,8 @@ import (
 )
 
 func (a *app) discoverCommand() *cobra.Command {
-	return a.command(cobra.Command{
+	s := &settings{}
+	c := a.commandWith(s, cobra.Command{
 		Use:   "discover METHOD [flags]",
 		Short: "Print who provides a method",
 		Long: "Print the address of every provider of a method, one a line; without any, exit\n" +
@@ -25,6 +27,7 @@ func (a *app) discoverCommand() *cobra.Command {
 			"same for everybody who is there, changes, vanishes without a notice, or goes.",
 		Args: cobra.ExactArgs(1),
 	}, a.discover)
+	return excludeRegistry(a.completing(c, s, false), "broker")
 }
 
 // providerOutput is a provider for programs.
@@ -74,15 +77,11 @@ func (a *app) discover(ctx context.Context, s *settings, args []string) error {
 		return err
 	}
 	method := args[0]
+	s.anyRegistry = true
 	if s.watch {
 		return a.watch(ctx, s, method)
 	}
-	conn, err := a.dial(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	found, err := lookUp(ctx, s, client.NewDiscoveryClient(conn), method)
+	found, err := a.lookUp(ctx, s, method)
 	if err != nil {
 		return err
 	}
@@ -95,9 +94,29 @@ func (a *app) discover(ctx context.Context, s *settings, args []string) error {
 	return nil
 }
 
-// lookUp returns who provides a method: as the broker says, or, with saved lists, as
+// lookUp returns who provides a method: as the registry says, or, with saved lists, as
 // they said when the broker is away.
-func lookUp(ctx context.Context, s *settings, d *client.DiscoveryClient, method string) (abstract.Providers, error) {
+func (a *app) lookUp(ctx context.Context, s *settings, method string) (abstract.Providers, error) {
+	other, err := a.otherRegistry(s)
+	if err != nil {
+		return abstract.Providers{}, err
+	}
+	if other != nil {
+		defer other.Close()
+		ctx, cancel := context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+		list, err := other.Discover(ctx, method)
+		return abstract.Providers{List: list}, err
+	}
+	conn, err := a.dial(ctx, s)
+	if err != nil {
+		return abstract.Providers{}, err
+	}
+	defer conn.Close()
+	return lookUpAtBroker(ctx, s, client.NewDiscoveryClient(conn), method)
+}
+
+func lookUpAtBroker(ctx context.Context, s *settings, d *client.DiscoveryClient, method string) (abstract.Providers, error) {
 	if s.listsIn == "" {
 		list, err := d.Discover(ctx, method)
 		return abstract.Providers{List: list}, err
@@ -139,14 +158,14 @@ type watchEvent struct {
 
 // watch tells who comes and goes until it is interrupted.
 func (a *app) watch(ctx context.Context, s *settings, method string) error {
-	conn, end, err := a.dialForLong(ctx, s)
+	changes, end, err := a.changes(ctx, s, method)
 	if err != nil {
 		return err
 	}
 	defer end()
 	first := true
 	var before abstract.Providers
-	for p, err := range client.NewDiscoveryClient(conn).Watch(ctx, method) {
+	for p, err := range changes {
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -169,6 +188,22 @@ func (a *app) watch(ctx context.Context, s *settings, method string) error {
 		before = p
 	}
 	return nil
+}
+
+// changes are those of a method's providers, as the registry tells them.
+func (a *app) changes(ctx context.Context, s *settings, method string) (iter.Seq2[abstract.Providers, error], func(), error) {
+	other, err := a.otherRegistry(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if other != nil {
+		return changesOf(ctx, other, method), func() { _ = other.Close() }, nil
+	}
+	conn, end, err := a.dialForLong(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	return client.NewDiscoveryClient(conn).Watch(ctx, method), end, nil
 }
 
 // printChanges prints who left before who came: a provider that bounced did so

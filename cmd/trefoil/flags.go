@@ -47,7 +47,12 @@ type settings struct {
 	ttl                               time.Duration
 	balancing, key, zone              string
 	protect                           protectSettings
+	way                               waySettings
 	relayed                           bool
+	skeleton, stream                  bool
+	describedIn                       string
+	registry, otherAt                 string // the flag, and what of it may be shown when it is not the broker's
+	anyRegistry                       bool   // the command takes the environment's, too
 
 	own       brokerSettings
 	given     map[string]string             // the flags of settings that were given
@@ -74,9 +79,9 @@ func flagTable(s *settings) []flagRow {
 	const verbs = reading + " node-create node-set node-delete node-multi node-sync"
 	const nodes = verbs + " node-watch shell"
 	const admin = "registry-status registry-lift "
-	const secured = admin + "provide call discover create remove pub sub " + nodes
-	const talking = admin + "provide call discover create remove pub sub demo-provider " + bench + " " + nodes
-	return append(append(protectFlags(s), relayFlags(s)...), []flagRow{
+	const secured = admin + "provide call discover services describe create remove pub sub " + nodes
+	const talking = admin + "provide call discover services describe create remove pub sub demo-provider " + bench + " " + nodes
+	return append(slices.Concat(protectFlags(s), wayFlags(s), relayFlags(s), registryFlags(s), describeFlags(s), streamFlags(s)), []flagRow{
 		{commands: talking, name: "broker", to: &s.broker, def: "", help: "the broker's `ADDR`: host:port, or unix:/path (default $TREFOIL_BROKER, then " + defaultAddr + ")"},
 		{commands: secured, name: "tls", to: &s.tls, def: false, help: "protect connections with TLS; the system knows who signs the servers' certificates"},
 		{commands: secured, name: "tls-ca", to: &s.tlsCA, def: "", help: "the same, and `FILE` has the certificates of who signs them"},
@@ -87,7 +92,7 @@ func flagTable(s *settings) []flagRow {
 		{commands: "token-new", name: "file", to: &s.tokens, def: "", help: "add the token's hash to `FILE`"},
 		{commands: "token-new", name: "expires", to: &s.expires, def: time.Duration(0), help: "the token is good for this time (0: for ever)"},
 		{commands: "token-new", name: "note", to: &s.note, def: "", help: "a `TEXT` for people, kept in the file"},
-		{commands: "call bench-rpc", name: "direct", to: &s.direct, def: "", help: "call the server at `ADDR` without asking a broker"},
+		{commands: "call describe bench-rpc", name: "direct", to: &s.direct, def: "", help: "call the server at `ADDR` without asking a broker"},
 		{commands: "broker config-show", name: "config", to: &s.config, def: "", help: "read the settings in the JSON `FILE`; flags and the environment win over it (default $" + configEnv + ")"},
 		{commands: "provide demo-provider", name: "listen", to: &s.listen, def: "127.0.0.1:0", help: "listen for calls on `ADDR`, host:port; port 0 takes a free one"},
 		{commands: "provide", name: "advertise", to: &s.advertise, def: "", help: "register `HOST:PORT`, when callers cannot reach the address listened on; :PORT at the address from which the broker sees this provider"},
@@ -110,7 +115,7 @@ func flagTable(s *settings) []flagRow {
 		{commands: "call bench-rpc", name: "mode", to: &s.mode, def: "sync", help: "how to call: `MODE` is sync, future or callback"},
 		{commands: "call", name: "idempotent", to: &s.idempotent, def: false, help: "the method may be called twice with the same outcome as once: try again when a connection is lost"},
 		{commands: "call", name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up after this time"},
-		{commands: admin + "discover create remove pub sub " + nodes, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up waiting for the broker's answer after this time"},
+		{commands: admin + "discover services describe create remove pub sub " + nodes, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up waiting for the broker's answer after this time"},
 		{commands: "provide", name: "timeout", to: &s.timeout, def: time.Minute, help: "kill a command after this time, when the caller's deadline is not earlier"},
 		{commands: "demo", name: "timeout", to: &s.timeout, def: time.Minute, help: "the deadline of each call"},
 		{commands: bench, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up on an operation after this time"},
@@ -142,10 +147,10 @@ func flagTable(s *settings) []flagRow {
 		{commands: "node-watch", name: "count", to: &s.count, def: 0, help: "end after `N` changes; 0 goes on"},
 		{commands: "shell", name: "keep-going", to: &s.keepGoing, def: false, help: "when commands come from a file: go on after one that failed"},
 		{commands: "sub", name: "count", to: &s.count, def: 0, help: "end after `N` messages; 0 goes on"},
-		{commands: admin + "broker provide call discover create remove pub sub demo version token-new demo-provider node-watch config-check config-show " + verbs + " " + bench, name: "json", to: &s.json, def: false, help: "write JSON for programs to read, one object a line"},
+		{commands: admin + "broker provide call discover services describe create remove pub sub demo version token-new demo-provider node-watch config-check config-show " + verbs + " " + bench, name: "json", to: &s.json, def: false, help: "write JSON for programs to read, one object a line"},
 		{commands: "provide demo-provider", name: "drain-timeout", to: &s.drainTimeout, def: 10 * time.Second, help: "how long running calls may take to end after SIGTERM or an interrupt"},
 		{commands: "provide", name: "log-level", to: &s.logLevel, def: "info", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
-		{commands: "call discover create remove pub sub demo demo-provider " + nodes + " " + bench, name: "log-level", to: &s.logLevel, def: "warn", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
+		{commands: "call discover services describe create remove pub sub demo demo-provider " + nodes + " " + bench, name: "log-level", to: &s.logLevel, def: "warn", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
 		{commands: talking, name: "log-format", to: &s.logFormat, def: "text", help: "`FORMAT` of the log: text or json"},
 		{commands: "broker provide demo-provider", name: "stop-on-eof", to: &s.stopOnEOF, def: false, help: "drain when standard input ends, as on SIGTERM", hidden: true},
 	}...)

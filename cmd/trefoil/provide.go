@@ -32,7 +32,7 @@ func (a *app) provideCommand() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 	}, a.provide)
 	_ = c.MarkFlagRequired("exec")
-	return c
+	return excludeRegistry(c, "broker")
 }
 
 func (a *app) provide(ctx context.Context, s *settings, args []string) error {
@@ -47,8 +47,7 @@ func (a *app) provide(ctx context.Context, s *settings, args []string) error {
 	commands := newCommands(s.exec, s.timeout, s.maxOutput, log)
 	defer commands.stop()
 
-	conn, end, err := a.dialForLong(ctx, s, client.WithTimeout(registryTimeout), client.WithConnectTimeout(registryTimeout),
-		client.WithAutoHeartbeat(false)) // with --ttl the server renews what it has registered
+	registry, end, err := a.registrar(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -58,11 +57,41 @@ func (a *app) provide(ctx context.Context, s *settings, args []string) error {
 		defer health.stop()
 		opts = append(opts, server.WithHealth(health.check))
 	}
-	srv := server.NewRpcServer(s.listen, append(opts, server.WithLogger(log), server.WithRegistry(client.NewRegistryClient(conn)))...)
-	if err := srv.HandleFunc(server.Description{Method: args[0], Result: "any"}, commands.handle); err != nil {
+	srv := server.NewRpcServer(s.listen, append(opts, server.WithLogger(log), server.WithRegistry(registry))...)
+	if err := serveCommands(s, srv, args[0], commands); err != nil {
 		return &usageError{err.Error()}
 	}
 	return a.serveMethod(ctx, s, srv, args[0])
+}
+
+// registrar returns where to register.
+func (a *app) registrar(ctx context.Context, s *settings) (abstract.Registrar, func(), error) {
+	s.anyRegistry = true
+	other, err := a.otherRegistry(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if other != nil {
+		return other, func() { _ = other.Close() }, nil
+	}
+	conn, end, err := a.dialForLong(ctx, s, client.WithTimeout(registryTimeout), client.WithConnectTimeout(registryTimeout),
+		client.WithAutoHeartbeat(false)) // with --ttl the server renews what it has registered
+	if err != nil {
+		return nil, nil, err
+	}
+	return client.NewRegistryClient(conn), end, nil
+}
+
+// serveCommands serves the method with commands, as calls or as streams.
+func serveCommands(s *settings, srv *server.RpcServer, method string, c *commands) error {
+	d, err := s.description(method)
+	if err != nil {
+		return err
+	}
+	if s.stream {
+		return srv.HandleStream(d, c.stream)
+	}
+	return srv.HandleFunc(d, c.handle)
 }
 
 // providerOptions reads the flags of a provider.
@@ -85,7 +114,7 @@ func (s *settings) providerOptions() ([]server.Option, error) {
 	}
 	opts := []server.Option{
 		server.WithHandlers(s.parallel, maxWaitingRequests), server.WithTraits(traits),
-		server.WithTTL(s.ttl), server.WithRateLimit(float64(s.callRate), 0),
+		server.WithStreams(s.parallel, s.parallel), server.WithTTL(s.ttl), server.WithRateLimit(float64(s.callRate), 0),
 	}
 	if s.shed {
 		opts = append(opts, server.WithAdaptiveShedding(), server.WithCallQueue(server.CallQueue{Most: maxWaitingRequests}))
@@ -147,6 +176,10 @@ func (a *app) serveMethod(ctx context.Context, s *settings, srv *server.RpcServe
 			return err
 		}
 		addr := dialable(srv.Addr())
-		return a.say(s, listening{Event: "providing", Addr: addr, Method: method, Broker: s.brokerAddr()}, "providing %s on %s", method, addr)
+		where := listening{Event: "providing", Addr: addr, Method: method, Registry: s.otherAt}
+		if s.otherAt == "" {
+			where.Broker = s.brokerAddr()
+		}
+		return a.say(s, where, "providing %s on %s", method, addr)
 	})
 }

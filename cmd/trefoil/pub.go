@@ -40,6 +40,10 @@ func (a *app) pub(ctx context.Context, s *settings, args []string) error {
 	if err := positive("timeout", s.timeout); err != nil {
 		return err
 	}
+	ctx, err := s.carrying(ctx)
+	if err != nil {
+		return err
+	}
 	if len(args) == 1 || args[1] == "-" {
 		return a.pubLines(ctx, s, args[0])
 	}

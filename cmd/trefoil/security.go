@@ -26,13 +26,9 @@ const maxSecurityFile = 16 << 20
 
 // secureClient are the options that protect a connection and say who we are.
 func (s *settings) secureClient(log *slog.Logger) ([]client.Option, error) {
-	var opts []client.Option
-	if s.tls || s.tlsCA != "" || s.tlsCert != "" {
-		t, err := stdnet.NewTLS(stdnet.TLSConfig{CertFile: s.tlsCert, KeyFile: s.tlsKey, RootCAFile: s.tlsCA, Logger: log})
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, client.WithTLS(t))
+	opts, err := s.tlsClient(log)
+	if err != nil {
+		return nil, err
 	}
 	token := os.Getenv(tokenEnv)
 	if s.tokenFile != "" {
@@ -46,6 +42,18 @@ func (s *settings) secureClient(log *slog.Logger) ([]client.Option, error) {
 		opts = append(opts, client.WithToken(token))
 	}
 	return opts, nil
+}
+
+// tlsClient are the options that protect a connection.
+func (s *settings) tlsClient(log *slog.Logger) ([]client.Option, error) {
+	if !s.tls && s.tlsCA == "" && s.tlsCert == "" {
+		return nil, nil
+	}
+	t, err := stdnet.NewTLS(stdnet.TLSConfig{CertFile: s.tlsCert, KeyFile: s.tlsKey, RootCAFile: s.tlsCA, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	return []client.Option{client.WithTLS(t)}, nil
 }
 
 // readSmall reads a file that cannot be large.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"trefoil/abstract"
 	"trefoil/client"
 )
 
@@ -27,6 +28,8 @@ type messageOutput struct {
 	ID     string          `json:"id"`
 	Data   json.RawMessage `json:"data"`
 	Missed uint64          `json:"missed,omitempty"` // lost right before this one
+
+	Meta abstract.Metadata `json:"meta,omitempty"` // what came beside it
 }
 
 func (a *app) sub(ctx context.Context, s *settings, args []string) error {
@@ -80,5 +83,5 @@ func (a *app) printMessage(s *settings, m client.Message) error {
 			text = printable(text)
 		}
 	}
-	return a.say(s, messageOutput{Topic: m.Topic, ID: m.ID, Data: m.Data, Missed: m.Missed}, "%s", text)
+	return a.say(s, messageOutput{Topic: m.Topic, ID: m.ID, Data: m.Data, Missed: m.Missed, Meta: m.Meta}, "%s", text)
 }

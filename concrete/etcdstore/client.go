@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/stats"
+
+	"trefoil/concrete/internal/etcdlog"
 )
 
 const (
@@ -35,7 +37,7 @@ func newClient(cfg Config, endpoints []string) (*clientv3.Client, error) {
 		// One attempt: the client would repeat a write that etcd has given up, which
 		// may have been carried out.
 		MaxUnaryRetries: 1,
-		Logger:          quietly(cfg.Logger),
+		Logger:          etcdlog.Quietly(cfg.Logger),
 		DialOptions: []grpc.DialOption{
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: dialTimeout}),
 			grpc.WithStatsHandler(sentMarks{}),

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 
 	"trefoil/abstract"
+	"trefoil/concrete/internal/etcdlog"
 )
 
 const (
@@ -115,7 +116,7 @@ func (m *member) config(cfg Config, dir string) *embed.Config {
 	// emptied starts another history. Etcd reads it at the first start only.
 	ec.InitialClusterToken = rand.Text()
 	ec.EnableGRPCGateway = false
-	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(quietly(cfg.Logger))
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(etcdlog.Quietly(cfg.Logger))
 	ec.QuotaBackendBytes = cfg.Quota
 	ec.MaxTxnOps = abstract.StoreMaxOps
 	ec.MaxRequestBytes = maxRequest

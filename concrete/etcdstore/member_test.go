@@ -17,6 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"trefoil/abstract"
+	"trefoil/concrete/internal/etcdlog"
 )
 
 func TestConfigNeedsOnePlace(t *testing.T) {
@@ -152,7 +153,7 @@ func TestHistoryOfAMemberIsCut(t *testing.T) {
 
 func TestEtcdsOwnLogIsQuiet(t *testing.T) {
 	var text bytes.Buffer
-	log := quietly(slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelInfo})))
+	log := etcdlog.Quietly(slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelInfo})))
 	log.Info("nothing")
 	log.Warn("much ado")
 	assert.Empty(t, text.String())

@@ -20,6 +20,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/abstract/storetest"
+	"trefoil/concrete/internal/etcdlog"
 )
 
 func TestMain(m *testing.M) {
@@ -88,7 +89,7 @@ func serverConfig(t testing.TB) (ec *embed.Config, endpoint string) {
 	ec.InitialClusterToken = rand.Text()
 	ec.EnableGRPCGateway = false
 	ec.MaxTxnOps, ec.MaxRequestBytes = abstract.StoreMaxOps, maxRequest
-	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(quietly(slog.New(slog.DiscardHandler)))
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(etcdlog.Quietly(slog.New(slog.DiscardHandler)))
 	return ec, client[0].String()
 }
 

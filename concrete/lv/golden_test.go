@@ -89,6 +89,7 @@ func TestGoldenFrames(t *testing.T) {
 		"28-req-service-discover-empty-host": service("8f274b21-c5e6-43e1-accf-678cd8564e8b", abstract.ServiceDiscover, &abstract.Host{}),
 	}
 	maps.Copy(cases, goldenNodes())
+	maps.Copy(cases, goldenStreams())
 	files, err := filepath.Glob("testdata/*.hex")
 	require.NoError(t, err)
 	assert.Len(t, files, len(cases)+4, "every golden frame is tested here, but for the two bad ones below, and the compressed ones in packed_test.go")
@@ -145,6 +146,9 @@ func content(m abstract.BaseMessage) abstract.BaseMessage {
 		c := *m
 		c.Header = message.ID(m.ID())
 		return &c
+	}
+	if c := streamContent(m); c != nil {
+		return c
 	}
 	return nodeContent(m)
 }

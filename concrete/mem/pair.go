@@ -12,13 +12,14 @@ import (
 
 // pair is one connection: two pipes, two ends.
 type pair struct {
-	n              *Network
+	from, to       *Machine // of the client and of the server
 	client, server *end
 	open           atomic.Int32 // ends that were not closed yet
+	stranded       bool         // in a black hole for ever; guarded by the Network
 }
 
-func newPair(n *Network, clientAddr, serverAddr addr) *pair {
-	p := &pair{n: n}
+func newPair(from, to *Machine, clientAddr, serverAddr addr) *pair {
+	p := &pair{from: from, to: to}
 	up, down := newPipe(), newPipe()
 	p.client = &end{pair: p, in: down, out: up, local: clientAddr, remote: serverAddr, closed: make(chan struct{})}
 	p.server = &end{pair: p, in: up, out: down, local: serverAddr, remote: clientAddr, closed: make(chan struct{})}
@@ -32,9 +33,19 @@ func (p *pair) cut() {
 	p.server.out.end()
 }
 
-func (p *pair) setHole(on bool) {
-	up, down := p.client.out.setHole(on), p.server.out.setHole(on)
-	if !on && (up || down) {
+func (p *pair) strand() {
+	p.stranded = true
+	p.feel()
+}
+
+// feel brings the pipes in line with the troubles that there are. It is called with
+// the Network locked.
+func (p *pair) feel() {
+	hole := p.stranded || p.from.n.trouble.healed != nil || p.from.trouble.healed != nil || p.to.trouble.healed != nil
+	p.client.in.stall(p.from.trouble.stalled)
+	p.server.in.stall(p.to.trouble.stalled)
+	up, down := p.client.out.setHole(hole), p.server.out.setHole(hole)
+	if !hole && (up || down) {
 		p.cut()
 	}
 }
@@ -115,7 +126,7 @@ func (e *end) Close() error {
 		e.out.end()
 		e.in.stopReading()
 		if e.pair.open.Add(-1) == 0 {
-			e.pair.n.forget(e.pair)
+			e.pair.from.n.forget(e.pair)
 		}
 	})
 	return nil

@@ -21,6 +21,7 @@ type pipe struct {
 	unread   bool   // the reader is gone
 	hole     bool   // what is written vanishes
 	lost     bool   // something did
+	stalled  bool   // the reader stands still
 	readable chan struct{}
 	writable chan struct{}
 }
@@ -83,6 +84,8 @@ func (p *pipe) tryNext() ([]byte, error) {
 	switch {
 	case p.unread:
 		return nil, net.ErrClosed
+	case p.stalled:
+		return nil, nil
 	case len(p.buf) == 0 && p.ended:
 		return nil, io.EOF
 	case len(p.buf) == 0:
@@ -120,6 +123,14 @@ func (p *pipe) stopReading() {
 	p.buf, p.spare = nil, nil
 	signal(p.readable)
 	signal(p.writable)
+}
+
+// stall makes the reader wait, also for the end, or go on.
+func (p *pipe) stall(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stalled = on
+	signal(p.readable)
 }
 
 // setHole switches the black hole, and reports whether bytes were lost in it.

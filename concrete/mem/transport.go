@@ -37,9 +37,9 @@ func (w *wire) Write(bufs [][]byte) error {
 // Next waits for bytes.
 func (w *wire) Next() ([]byte, error) { return w.in.next() }
 
-// client opens connections to one server of a Network.
+// client opens connections from a Machine to one server.
 type client struct {
-	n    *Network
+	m    *Machine
 	name string
 	cfg  *abstract.TransportConfig
 }
@@ -49,7 +49,7 @@ func (c *client) Connect(ctx context.Context) (abstract.BaseConnection, error) {
 	if err := link.Check(c.cfg); err != nil {
 		return nil, err
 	}
-	e, err := c.n.dial(ctx, c.name)
+	e, err := c.m.n.dial(ctx, c.m, c.name)
 	if err != nil {
 		return nil, link.ConnectError("mem:"+c.name, err)
 	}
@@ -61,22 +61,23 @@ func (c *client) Connect(ctx context.Context) (abstract.BaseConnection, error) {
 	return conn, nil
 }
 
-// driver makes a link.Server of a name in a Network.
+// driver makes a link.Server of a name on a Machine.
 type driver struct {
-	n    *Network
+	m    *Machine
 	name string
 }
 
 // Listen takes the name.
 func (d *driver) Listen() (net.Listener, error) {
-	d.n.mu.Lock()
-	defer d.n.mu.Unlock()
-	if d.n.listeners[d.name] != nil {
+	n := d.m.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.listeners[d.name] != nil {
 		return nil, &abstract.Error{Code: abstract.Exists, Op: "listen",
 			Message: fmt.Sprintf("another server is called %q; shut it down or take another name", d.name)}
 	}
 	l := &listener{d: d, ready: make(chan struct{}, 1), closed: make(chan struct{})}
-	d.n.listeners[d.name] = l
+	n.listeners[d.name] = l
 	return l, nil
 }
 
@@ -148,9 +149,10 @@ func (l *listener) Accept() (net.Conn, error) {
 func (l *listener) Close() error {
 	l.once.Do(func() {
 		close(l.closed)
-		l.d.n.mu.Lock()
-		delete(l.d.n.listeners, l.d.name) // nobody is offered after this
-		l.d.n.mu.Unlock()
+		n := l.d.m.n
+		n.mu.Lock()
+		delete(n.listeners, l.d.name) // nobody is offered after this
+		n.mu.Unlock()
 		for e := l.pop(); e != nil; e = l.pop() {
 			_ = e.Close()
 		}

@@ -34,6 +34,18 @@ func (c *Codec) AppendBody(dst []byte, m abstract.BaseMessage) ([]byte, error) {
 		return appendNodeResponse(dst, m), nil
 	case *NodeEvent:
 		return appendNodeEvent(dst, m), nil
+	case *StreamRequest:
+		return appendStreamRequest(dst, m), nil
+	case *StreamMessage:
+		return append(appendRaw(append(dst, `{"data":`...), m.Data, "null"), '}'), nil
+	case *CreditNotice:
+		return append(appendInt(dst, `{"bytes":`, m.Bytes), '}'), nil
+	case *EndNotice:
+		dst = appendText(appendInt(dst, `{"rcode":`, int64(m.Code)), `,"message":`, m.Message)
+		if len(m.Details) > 0 {
+			dst = append(append(dst, `,"details":`...), m.Details...)
+		}
+		return append(dst, '}'), nil
 	case *Unknown:
 		return appendRaw(dst, m.Body, "{}"), nil
 	}
@@ -85,7 +97,10 @@ func appendRpcRequest(dst []byte, m *RpcRequest) []byte {
 	if m.Relay {
 		dst = append(dst, `,"relay":1`...)
 	}
-	return append(dst, '}')
+	if m.OneWay {
+		dst = append(dst, `,"oneway":1`...)
+	}
+	return append(appendMetadata(dst, m.Meta), '}')
 }
 
 func appendRpcResponse(dst []byte, m *RpcResponse) []byte {
@@ -103,6 +118,7 @@ func appendTopicRequest(dst []byte, m *TopicRequest) []byte {
 	dst = appendString(append(dst, `,"topic_key":`...), m.Topic)
 	if m.Op == abstract.TopicPublish {
 		dst = appendRaw(append(dst, `,"topic_msg":`...), m.Message, "null")
+		dst = appendMetadata(dst, m.Meta)
 	}
 	return append(dst, '}')
 }

@@ -379,6 +379,9 @@ func samples() map[string]abstract.BaseMessage {
 		`{"optype":1,"rcode":0,"method":"a","host":[],"unchanged":1,"revision":9}`:        &message.ServiceResponse{Header: id, Op: 1, Method: "a", Unchanged: true, Revision: 9},
 		`{"optype":0,"rcode":0,"registered":{"ip":"::1","port":7700}}`:                    &message.ServiceResponse{Header: id, Registered: &host},
 		`{"method":"a","parameters":{},"timeout_ms":5,"instance":"i","relay":1}`:          &message.RpcRequest{Header: id, Method: "a", Parameters: message.Raw(`{}`), TimeoutMs: 5, Instance: "i", Relay: true},
+		`{"method":"a","parameters":{},"oneway":1,"meta":{"a":"1","b":"\"2"}}`:            &message.RpcRequest{Header: id, Method: "a", Parameters: message.Raw(`{}`), OneWay: true, Meta: abstract.Metadata{"b": `"2`, "a": "1"}},
+		`{"method":"a","parameters":{},"timeout_ms":5,"meta":{"a":"1"}}`:                  &message.RpcRequest{Header: id, Method: "a", Parameters: message.Raw(`{}`), TimeoutMs: 5, Meta: abstract.Metadata{"a": "1"}},
+		`{"optype":4,"topic_key":"t","topic_msg":1,"meta":{"a":"1"}}`:                     &message.TopicRequest{Header: id, Op: 4, Topic: "t", Message: message.Raw("1"), Meta: abstract.Metadata{"a": "1"}},
 		`{"version":1,"agent":"t","max_frame":9,"instance":"i","compress":["s2","zstd"]}`: &message.Hello{Header: id, Version: 1, Agent: "t", MaxFrame: 9, Instance: "i", Compress: []string{"s2", "zstd"}},
 		`{"rcode":20,"version":1,"agent":"t","max_frame":9,"ping_ms":0,"misses":0,"compress":["s2"],"retry_after_ms":250}`: &message.HelloResponse{
 			Header: id, Code: 20, Version: 1, Agent: "t", MaxFrame: 9, Compress: []string{"s2"}, RetryAfterMs: 250},
@@ -388,7 +391,12 @@ func samples() map[string]abstract.BaseMessage {
 		`{"rcode":19,"message":"bye"}`:             &message.Goodbye{Header: id, Code: 19, Reason: "bye"},
 		`{"rcode":25,"mtype":99,"message":"what"}`: &message.Unsupported{Header: id, Code: 25, MType: 99, Message: "what"},
 		`{"topic_key":"news","missed":7}`:          &message.GapNotice{Header: id, Topic: "news", Missed: 7},
-		`{"x":[1]}`:                                &message.Unknown{Header: id, T: 99, Body: message.Raw(`{"x":[1]}`)},
+		`{"method":"a","parameters":{"b":1},"credit":9,"timeout_ms":5,"instance":"i","relay":1}`: &message.StreamRequest{
+			Header: id, Method: "a", Parameters: message.Raw(`{"b":1}`), Credit: 9, TimeoutMs: 5, Instance: "i", Relay: true},
+		`{"data":[1]}`: &message.StreamMessage{Header: id, Data: message.Raw(`[1]`)},
+		`{"bytes":70}`: &message.CreditNotice{Header: id, Bytes: 70},
+		`{"rcode":9,"message":"why","details":{}}`: &message.EndNotice{Header: id, Code: 9, Message: "why", Details: message.Raw(`{}`)},
+		`{"x":[1]}`: &message.Unknown{Header: id, T: 99, Body: message.Raw(`{"x":[1]}`)},
 	}
 }
 

@@ -34,6 +34,12 @@ func FuzzMessage(f *testing.F) {
 		`{"rcode":0,"result":{"a":[1,2]}}`, `{"rcode":0,"result":1,"result":2}`, `{"rcode":0}`, `{"rcode":0,"result":}`,
 		`{"optype":4,"topic_key":"news","topic_msg":"hi"}`, `{"optype":4,"topic_key":"n","topic_msg":1}}`,
 		`{"optype":4,"topic_key":"n","topic_msg":1,"topic_key":"m"}`, `{"optype":4,"topic_key":"é","topic_msg":[]}`,
+		`{"method":"a","parameters":{},"meta":{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}`,
+		`{"method":"a","parameters":{},"timeout_ms":5,"meta":{"a":"\u0041","a":"é"}}`, `{"method":"a","parameters":{},"meta":{"A":""}}`,
+		`{"method":"a","parameters":{},"meta":{}}`, `{"method":"a","parameters":{},"meta":[]}`, `{"method":"a","parameters":{},"meta":{"a":1},"oneway":1}`,
+		`{"method":"a","parameters":{},"oneway":1,"meta":{"b":"2","a":"1"},"relay":1}`, `{"optype":4,"topic_key":"n","topic_msg":1,"meta":{"a":"b"}}`,
+		`{"optype":4,"topic_key":"n","topic_msg":1,"meta":{"a\u0062":"b"}}`, `{"optype":4,"topic_key":"n","topic_msg":1,"meta":null}`,
+		`{"optype":2,"topic_key":"n","meta":7}`, `{"method":"a","parameters":{},"meta":{"` + strings.Repeat("a", 65) + `":""}}`,
 		`{"method":"0123456789012345678901234567890123456789\"\\\u0041","parameters":{}}`,
 	} {
 		f.Add([]byte(body))
@@ -85,6 +91,7 @@ func checkFields(t *testing.T, m abstract.BaseMessage, want map[string]json.RawM
 			require.Equal(t, stringOf(want["method"]), m.Method)
 			require.Equal(t, string(want["parameters"]), string(m.Parameters))
 			require.Equal(t, want["timeout_ms"] != nil && !isZero(want["timeout_ms"]), m.TimeoutMs != 0)
+			checkMetadata(t, want["meta"], m.Meta)
 		}
 	case *message.RpcResponse:
 		if m.Check() == nil {
@@ -96,12 +103,28 @@ func checkFields(t *testing.T, m abstract.BaseMessage, want map[string]json.RawM
 			require.Equal(t, integerOf(want["optype"]).String(), big.NewInt(int64(m.Op)).String())
 			require.Equal(t, stringOf(want["topic_key"]), m.Topic)
 			require.Equal(t, string(want["topic_msg"]), string(m.Message))
+			if m.Op == abstract.TopicPublish {
+				checkMetadata(t, want["meta"], m.Meta)
+			}
 		}
 	case *message.ServiceRequest:
 		if m.Check() == nil {
 			require.Equal(t, stringOf(want["method"]), m.Method)
 			require.Equal(t, stringOf(want["instance"]), m.Instance)
 		}
+	}
+}
+
+// checkMetadata compares the metadata of a message without a fault.
+func checkMetadata(t *testing.T, want json.RawMessage, got abstract.Metadata) {
+	require.NoError(t, got.Check())
+	var values map[string]string
+	if want != nil {
+		require.NoError(t, json.Unmarshal(want, &values))
+	}
+	require.Len(t, got, len(values))
+	for name, value := range values {
+		require.Equal(t, value, got[name])
 	}
 }
 

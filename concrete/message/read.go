@@ -37,6 +37,14 @@ func (e *envelope) message(t abstract.MType) abstract.BaseMessage {
 		return e.nodeResponse()
 	case abstract.NodeEvent:
 		return e.nodeEvent()
+	case abstract.ReqStream:
+		return e.streamRequest()
+	case abstract.StreamData:
+		return e.streamMessage()
+	case abstract.StreamCredit:
+		return e.creditNotice()
+	case abstract.StreamEnd:
+		return e.endNotice()
 	}
 	return e.bare(t)
 }
@@ -61,8 +69,8 @@ func (e *envelope) rpcRequest() abstract.BaseMessage {
 	if m := e.usualRpcRequest(); m != nil {
 		return m
 	}
-	var v [5][]byte
-	if !e.collect(v[:], "method", "parameters", "timeout_ms", "instance", "relay") {
+	var v [7][]byte
+	if !e.collect(v[:], "method", "parameters", "timeout_ms", "instance", "relay", "oneway", "meta") {
 		return nil
 	}
 	m := &RpcRequest{Parameters: v[1]}
@@ -77,6 +85,7 @@ func (e *envelope) rpcRequest() abstract.BaseMessage {
 	}
 	m.TimeoutMs = e.count(v[2], "timeout_ms", longestMs)
 	m.Instance, m.Relay = e.optional(v[3], "instance", maxName), flag(v[4])
+	m.OneWay, m.Meta = flag(v[5]), e.metadata(v[6])
 	m.Header = e.head
 	return m
 }
@@ -98,8 +107,8 @@ func (e *envelope) topicRequest() abstract.BaseMessage {
 	if m := e.usualPublish(); m != nil {
 		return m
 	}
-	var v [3][]byte
-	if !e.collect(v[:], "optype", "topic_key", "topic_msg") {
+	var v [4][]byte
+	if !e.collect(v[:], "optype", "topic_key", "topic_msg", "meta") {
 		return nil
 	}
 	op, ok := small(v[0])
@@ -108,8 +117,11 @@ func (e *envelope) topicRequest() abstract.BaseMessage {
 		e.fail(abstract.InvalidOp, `a topic request needs an "optype" from 0 to 4: create, remove, subscribe, cancel, publish`)
 	}
 	m.Topic = e.text(v[1], "topic_key", e.cfg.MaxTopic)
-	if m.Op == abstract.TopicPublish && m.Message == nil {
-		e.fail(abstract.InvalidMessage, `a publish needs a "topic_msg"; null will do`)
+	if m.Op == abstract.TopicPublish {
+		if m.Message == nil {
+			e.fail(abstract.InvalidMessage, `a publish needs a "topic_msg"; null will do`)
+		}
+		m.Meta = e.metadata(v[3])
 	}
 	m.Header = e.head
 	return m
@@ -134,7 +146,12 @@ func (e *envelope) serviceRequest() abstract.BaseMessage {
 		return nil
 	}
 	op, ok := small(v[0])
-	m := &ServiceRequest{Op: abstract.ServiceOp(op)}
+	hosted := &struct { // one piece of memory
+		ServiceRequest
+		host abstract.Host
+	}{}
+	m := &hosted.ServiceRequest
+	m.Op = abstract.ServiceOp(op)
 	if !ok || !m.Op.Valid() {
 		e.fail(abstract.InvalidOp, `a service request needs an "optype": 0 to register, 1 to discover, 3 to unregister, 16 for a heartbeat, 17 to report`)
 	}
@@ -146,11 +163,11 @@ func (e *envelope) serviceRequest() abstract.BaseMessage {
 		m.Host = e.harmless(v[2])
 	case m.Op == abstract.ServiceOnline || m.Op == abstract.ServiceOffline || v[3] == nil:
 		if h, ok := e.host(v[2]); ok {
-			m.Host = &h.Host
+			hosted.host, m.Host = h.Host, &hosted.host
 		}
 	default: // who gives an instance may leave the address to us
 		if h := e.anyHost(v[2]); h.Port != 0 {
-			m.Host = &h.Host
+			hosted.host, m.Host = h.Host, &hosted.host
 		} else {
 			e.fail(abstract.InvalidMessage, `the "port" of a host must be an integer from 1 to 65535`)
 		}

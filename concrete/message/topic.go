@@ -8,6 +8,8 @@ type TopicRequest struct {
 	Op      abstract.TopicOp
 	Topic   string // "topic_key"; may be empty, but not missing
 	Message Raw    // "topic_msg", any JSON value; only for publish
+
+	Meta abstract.Metadata // "meta": words beside the message, only for publish; left out when empty
 }
 
 // Type returns REQ_TOPIC.

@@ -73,10 +73,16 @@ func (e *envelope) usualRpcRequest() *RpcRequest {
 		}
 		timeout, _ = integer(e.body[from:i])
 	}
+	meta, i := e.usualMetadata(i)
 	if !e.closes(i) {
 		return nil
 	}
-	return &RpcRequest{Header: e.head, Method: method, Parameters: params, TimeoutMs: min(timeout, longestMs)}
+	m := &RpcRequest{Method: method, Parameters: params, TimeoutMs: min(timeout, longestMs)}
+	if meta != nil {
+		m.Meta = e.metadata(meta) // which may find a fault
+	}
+	m.Header = e.head
+	return m
 }
 
 func (e *envelope) usualRpcResponse() *RpcResponse {
@@ -90,10 +96,25 @@ func (e *envelope) usualRpcResponse() *RpcResponse {
 func (e *envelope) usualPublish() *TopicRequest {
 	topic, i := e.usualText(e.begins(`{"optype":4,"topic_key":`), e.cfg.MaxTopic)
 	message, i := e.usualValue(e.after(i, `,"topic_msg":`))
+	meta, i := e.usualMetadata(i)
 	if !e.closes(i) {
 		return nil
 	}
-	return &TopicRequest{Header: e.head, Op: abstract.TopicPublish, Topic: topic, Message: message}
+	m := &TopicRequest{Op: abstract.TopicPublish, Topic: topic, Message: message}
+	if meta != nil {
+		m.Meta = e.metadata(meta)
+	}
+	m.Header = e.head
+	return m
+}
+
+// usualMetadata returns the value of the last member of a body, when that is "meta";
+// nil, and i, when something else stands there.
+func (e *envelope) usualMetadata(i int) (meta Raw, end int) {
+	if e.closes(i) {
+		return nil, i
+	}
+	return e.usualValue(e.after(i, `,"meta":`))
 }
 
 func (e *envelope) usualTopicResponse() *TopicResponse {

@@ -38,6 +38,9 @@ func EncodeTo(buf *[]byte, v any) (Raw, error) {
 		*buf = text
 		return text, nil
 	}
+	if w, ok := v.(TextWriter); ok {
+		return writeOwn(buf, w)
+	}
 	text, err := appendAny((*buf)[:0], v)
 	if err != nil {
 		return nil, &abstract.Error{Code: abstract.InvalidParams, Message: "the value cannot be written as JSON", Err: textError(err.Error())}
@@ -195,6 +198,9 @@ func Decode(raw Raw, v any) error {
 	}
 	if decodeScalar(raw, v) {
 		return nil
+	}
+	if r, ok := v.(TextReader); ok {
+		return r.ReadJSONText(raw)
 	}
 	err := decode(raw, v)
 	if err == nil {

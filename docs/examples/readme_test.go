@@ -17,26 +17,40 @@ import (
 
 var goBlock = regexp.MustCompile("(?s)```go\n(.*?)```")
 
-// readmePrograms returns README's Go blocks: the server and the client.
-func readmePrograms(t *testing.T) (server, client string) {
+// readmeBlocks returns README's Go blocks: a server, a client, and parts of examples.
+func readmeBlocks(t *testing.T) (server, client string, parts []string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
-	require.NoError(t, err)
-	blocks := goBlock.FindAllStringSubmatch(string(text), -1)
-	require.Len(t, blocks, 2, "README shows one server and one client")
-	return blocks[0][1], blocks[1][1]
+	blocks := goBlock.FindAllStringSubmatch(read(t, "README.md"), -1)
+	require.Greater(t, len(blocks), 2, "README shows a server, a client, and parts of examples")
+	for _, b := range blocks[2:] {
+		parts = append(parts, b[1])
+	}
+	return blocks[0][1], blocks[1][1], parts
+}
+
+// TestReadmeShowsExamplesThatRun: the rest is part of examples that are built and run.
+func TestReadmeShowsExamplesThatRun(t *testing.T) {
+	var sources strings.Builder
+	for _, file := range []string{"docs/examples/tour/glance_test.go", "docs/examples/tour/tour_test.go", "server/trefoiltest/example_test.go"} {
+		text := read(t, file)
+		sources.WriteString("\n" + text + strings.ReplaceAll("\n"+text, "\n\t", "\n")) // as it is, and what is inside functions
+	}
+	_, _, parts := readmeBlocks(t)
+	for _, part := range parts {
+		assert.True(t, strings.Contains(sources.String(), "\n"+part), "no example has\n%s", part)
+	}
 }
 
 // readmeAddr is where README's server listens. The test lets it take a free port.
 const readmeAddr = `"127.0.0.1:7700"`
 
 func TestReadmeProgramsAreShort(t *testing.T) {
-	server, client := readmePrograms(t)
+	server, client, _ := readmeBlocks(t)
 	assert.Less(t, strings.Count(server+client, "\n"), 40)
 }
 
 func TestReadmeProgramsRunAsPasted(t *testing.T) {
-	server, client := readmePrograms(t)
+	server, client, _ := readmeBlocks(t)
 	require.Contains(t, server, readmeAddr)
 	require.Contains(t, client, readmeAddr)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

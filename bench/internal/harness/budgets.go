@@ -35,8 +35,10 @@ var budgets = []budget{
 	{"rpc", "calls/s, 64 in flight over 16 connections", 3, true, "x gRPC", ratio("64x16 128B", "trefoil", "grpc", FigRate)},
 	{"rpc", "calls/s, 1000 in flight over 16 connections", 3, true, "x NATS", ratio("1000x16 128B", "trefoil", "nats", FigRate)},
 	{"rpc", "calls/s, 1000 in flight over 16 connections", 3, true, "x gRPC", ratio("1000x16 128B", "trefoil", "grpc", FigRate)},
+	{"rpc", "CPU of a typed call, 64 in flight over 16 connections", 1.1, false, "x Call", ratio("64x16 128B", "trefoil-typed", "trefoil", FigCPU)},
 	{"rpc", "CPU of CallFuture, 64 in flight over 16 connections", 1.1, false, "x Call", ratio("64x16 128B", "trefoil-future", "trefoil", FigCPU)},
 	{"rpc", "CPU of CallFunc, 64 in flight over 16 connections", 1.1, false, "x Call", ratio("64x16 128B", "trefoil-func", "trefoil", FigCPU)},
+	{"rpc", "CPU of a generated stub, 64 in flight over 16 connections", 1.25, false, "x Call", ratio("64x16 128B", "trefoil-stub", "trefoil", FigCPU)},
 	{"rpc", "growth of CPU per call from 16 to 1000 connections, 1 in flight each", 1, false, "x the floor's growth", ratio("growth 16 to 1000", "trefoil", "floor-net", FigGrowth)},
 
 	{"topic", "1 to 100, 128 B, broker CPU per delivery", 0.09, false, "µs", value("1x100 128B", "trefoil", FigCPUServer)},

@@ -5,6 +5,7 @@ package kvtree
 import (
 	"iter"
 	"slices"
+	"sort"
 	"strings"
 
 	"trefoil/abstract"
@@ -18,8 +19,22 @@ const bucketSize = 256
 // binary searches find a key. Its zero value is empty. Not safe for concurrent
 // use while something changes it.
 type Tree struct {
-	buckets [][]*abstract.KV
+	buckets []bucket
 	n       int
+}
+
+// bucket is some of the KVs. The key of the last one stands here too: the search for
+// the bucket meets no KV, which would not be in the processor's cache.
+type bucket struct {
+	last string
+	kvs  []*abstract.KV
+}
+
+// now makes kvs the bucket's KVs.
+func (b *bucket) now(kvs []*abstract.KV) {
+	if b.kvs = kvs; len(kvs) > 0 {
+		b.last = kvs[len(kvs)-1].Key
+	}
 }
 
 // Len returns how many keys there are.
@@ -28,19 +43,16 @@ func (t *Tree) Len() int { return t.n }
 // locate returns the bucket and the place in it where key is or belongs. The
 // bucket is one past the end when there is none.
 func (t *Tree) locate(key string) (bucket, place int, found bool) {
-	bucket, _ = slices.BinarySearchFunc(t.buckets, key, func(b []*abstract.KV, key string) int {
-		return strings.Compare(b[len(b)-1].Key, key)
-	})
+	bucket = sort.Search(len(t.buckets), func(i int) bool { return t.buckets[i].last >= key })
 	if bucket == len(t.buckets) {
 		if bucket == 0 {
 			return 0, 0, false
 		}
 		bucket-- // above all others: at the end of the last bucket
 	}
-	place, found = slices.BinarySearchFunc(t.buckets[bucket], key, func(kv *abstract.KV, key string) int {
-		return strings.Compare(kv.Key, key)
-	})
-	return bucket, place, found
+	kvs := t.buckets[bucket].kvs
+	place = sort.Search(len(kvs), func(i int) bool { return kvs[i].Key >= key })
+	return bucket, place, place < len(kvs) && kvs[place].Key == key
 }
 
 // Get returns the KV of a key, or nil.
@@ -49,7 +61,7 @@ func (t *Tree) Get(key string) *abstract.KV {
 	if !found {
 		return nil
 	}
-	return t.buckets[b][i]
+	return t.buckets[b].kvs[i]
 }
 
 // AnyAfter reports whether a key that begins with prefix was made after a revision.
@@ -82,16 +94,18 @@ func (t *Tree) Count(prefix string, limit int) int {
 func (t *Tree) Put(kv *abstract.KV) (prev *abstract.KV) {
 	b, i, found := t.locate(kv.Key)
 	if found {
-		prev, t.buckets[b][i] = t.buckets[b][i], kv
+		kvs := t.buckets[b].kvs
+		prev, kvs[i] = kvs[i], kv
 		return prev
 	}
 	t.n++
 	if b == len(t.buckets) {
-		t.buckets = append(t.buckets, []*abstract.KV{kv})
+		t.buckets = append(t.buckets, bucket{kv.Key, []*abstract.KV{kv}})
 		return nil
 	}
-	t.buckets[b] = slices.Insert(t.buckets[b], i, kv)
-	if len(t.buckets[b]) > bucketSize {
+	to := &t.buckets[b]
+	to.now(slices.Insert(to.kvs, i, kv))
+	if len(to.kvs) > bucketSize {
 		t.split(b)
 	}
 	return nil
@@ -104,26 +118,27 @@ func (t *Tree) Remove(key string) *abstract.KV {
 		return nil
 	}
 	t.n--
-	kv := t.buckets[b][i]
-	t.buckets[b] = slices.Delete(t.buckets[b], i, i+1)
+	from := &t.buckets[b]
+	kv := from.kvs[i]
+	from.now(slices.Delete(from.kvs, i, i+1))
 	t.shrink(b)
 	return kv
 }
 
 // split makes two buckets of a full one.
 func (t *Tree) split(b int) {
-	full := t.buckets[b]
-	half := len(full) / 2
-	upper := slices.Clone(full[half:])
-	clear(full[half:])
-	t.buckets[b] = full[:half]
+	lower := &t.buckets[b]
+	half := len(lower.kvs) / 2
+	upper := bucket{lower.last, slices.Clone(lower.kvs[half:])}
+	clear(lower.kvs[half:])
+	lower.now(lower.kvs[:half])
 	t.buckets = slices.Insert(t.buckets, b+1, upper)
 }
 
 // shrink drops a bucket that got empty, and joins one that got small with its
 // neighbours, so that deleting leaves no long row of tiny buckets.
 func (t *Tree) shrink(b int) {
-	switch n := len(t.buckets[b]); {
+	switch n := len(t.buckets[b].kvs); {
 	case n == 0:
 		t.buckets = slices.Delete(t.buckets, b, b+1)
 	case n <= bucketSize/4:
@@ -134,10 +149,10 @@ func (t *Tree) shrink(b int) {
 
 // join makes one bucket of b and the next, if both exist and there is room to spare.
 func (t *Tree) join(b int) {
-	if b < 0 || b+1 >= len(t.buckets) || len(t.buckets[b])+len(t.buckets[b+1]) > bucketSize/2 {
+	if b < 0 || b+1 >= len(t.buckets) || len(t.buckets[b].kvs)+len(t.buckets[b+1].kvs) > bucketSize/2 {
 		return
 	}
-	t.buckets[b] = append(t.buckets[b], t.buckets[b+1]...)
+	t.buckets[b].now(append(t.buckets[b].kvs, t.buckets[b+1].kvs...))
 	t.buckets = slices.Delete(t.buckets, b+1, b+2)
 }
 
@@ -146,7 +161,7 @@ func (t *Tree) From(key string) iter.Seq[*abstract.KV] {
 	return func(yield func(*abstract.KV) bool) {
 		b, i, _ := t.locate(key)
 		for ; b < len(t.buckets); b, i = b+1, 0 {
-			for _, kv := range t.buckets[b][i:] {
+			for _, kv := range t.buckets[b].kvs[i:] {
 				if !yield(kv) {
 					return
 				}

@@ -61,10 +61,11 @@ func checkTree(t *rapid.T, k *Tree, model map[string]*abstract.KV) {
 	require.Equal(t, len(above) > 0 && strings.HasPrefix(above[0], from), k.AnyAfter(from, 0), "any key below %q", from)
 	require.Equal(t, len(model), k.Len())
 	for i, b := range k.buckets {
-		require.NotEmpty(t, b)
-		require.LessOrEqual(t, len(b), bucketSize)
+		require.NotEmpty(t, b.kvs)
+		require.LessOrEqual(t, len(b.kvs), bucketSize)
+		require.Equal(t, b.kvs[len(b.kvs)-1].Key, b.last)
 		if i > 0 {
-			require.Less(t, k.buckets[i-1][len(k.buckets[i-1])-1].Key, b[0].Key)
+			require.Less(t, k.buckets[i-1].last, b.kvs[0].Key)
 		}
 	}
 }

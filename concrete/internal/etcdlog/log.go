@@ -1,4 +1,5 @@
-package etcdstore
+// Package etcdlog passes on what etcd and its client log.
+package etcdlog
 
 import (
 	"context"
@@ -8,9 +9,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// quietly passes on what etcd and its client log. Most of that is about their
+// Quietly passes on what etcd and its client log. Most of that is about their
 // own affairs: information and warnings become debug records, errors stay.
-func quietly(to *slog.Logger) *zap.Logger { return zap.New(&logCore{to: to}) }
+func Quietly(to *slog.Logger) *zap.Logger { return zap.New(&logCore{to: to}) }
 
 // logCore is a zapcore.Core that writes to a slog.Logger.
 type logCore struct{ to *slog.Logger }

@@ -1,0 +1,2 @@
+// Package echo is the service of the contestant with a generated stub.
+package echo

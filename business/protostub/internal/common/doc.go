@@ -1,0 +1,2 @@
+// Package common has types that other packages use.
+package common

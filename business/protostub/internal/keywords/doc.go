@@ -1,0 +1,2 @@
+// Package keywords has names that are words of Go.
+package keywords

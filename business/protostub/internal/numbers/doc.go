@@ -1,0 +1,2 @@
+// Package numbers is generated with the options of protoc-gen-trefoil.
+package numbers

@@ -1,0 +1,2 @@
+// Package opaque has messages whose fields are hidden.
+package opaque
