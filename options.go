@@ -2,7 +2,6 @@ package trefoil
 
 import (
 	"encoding/json"
-	"maps"
 	"time"
 
 	"trefoil/abstract"
@@ -48,14 +47,7 @@ func Retry(attempts int) CallOption {
 // Metadata adds words that travel beside a call's parameters, over those of the context
 // (abstract.WithMetadata): the handler finds them with abstract.MetadataOf.
 func Metadata(meta map[string]string) CallOption {
-	return func(o *abstract.CallOptions) {
-		all := maps.Clone(o.Meta)
-		if all == nil {
-			all = make(abstract.Metadata, len(meta))
-		}
-		maps.Copy(all, meta)
-		o.Meta = all
-	}
+	return func(o *abstract.CallOptions) { o.Meta = o.Meta.With(meta) }
 }
 
 // methodOption is a MethodOption that is no CallOption.

@@ -33,12 +33,7 @@ func IncomingMetadata(ctx context.Context, meta Metadata) context.Context {
 // WithMetadata returns a context whose calls, streams and messages carry meta, over
 // what ctx had already.
 func WithMetadata(ctx context.Context, meta Metadata) context.Context {
-	all := maps.Clone(OutgoingMetadata(ctx))
-	if all == nil {
-		all = Metadata{}
-	}
-	maps.Copy(all, meta)
-	return context.WithValue(ctx, metadataOut{}, all)
+	return context.WithValue(ctx, metadataOut{}, OutgoingMetadata(ctx).With(meta))
 }
 
 // OutgoingMetadata is what calls made with ctx carry; it must not be changed.
@@ -52,6 +47,14 @@ func OutgoingMetadata(ctx context.Context) Metadata {
 func MetadataOf(ctx context.Context) Metadata {
 	meta, _ := ctx.Value(MetadataKey{}).(Metadata)
 	return meta
+}
+
+// With returns a new map, never nil, of m and of more over it.
+func (m Metadata) With(more Metadata) Metadata {
+	all := make(Metadata, len(m)+len(more))
+	maps.Copy(all, m)
+	maps.Copy(all, more)
+	return all
 }
 
 // Check returns an *Error with code InvalidParams that says what of meta cannot be

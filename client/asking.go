@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"maps"
 
 	"trefoil/abstract"
 )
@@ -50,12 +49,9 @@ func (d *asking) metadata(ctx context.Context) abstract.Metadata {
 
 // allMetadata is metadata as a map that may be changed; it is never nil.
 func (d *asking) allMetadata(ctx context.Context) abstract.Metadata {
-	all := maps.Clone(abstract.OutgoingMetadata(ctx))
-	if all == nil {
-		all = make(abstract.Metadata)
-	}
+	var own abstract.Metadata
 	if d != nil {
-		maps.Copy(all, d.Meta)
+		own = d.Meta
 	}
-	return all
+	return abstract.OutgoingMetadata(ctx).With(own)
 }

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"maps"
 	"time"
 
 	"trefoil/abstract"
@@ -40,12 +39,5 @@ func OnInstance(id string) CallOption {
 // context (abstract.WithMetadata): the handler finds them with abstract.MetadataOf. A
 // legacy provider ignores them.
 func Metadata(meta map[string]string) CallOption {
-	return func(o *abstract.CallOptions) {
-		all := maps.Clone(o.Meta)
-		if all == nil {
-			all = make(abstract.Metadata, len(meta))
-		}
-		maps.Copy(all, meta)
-		o.Meta = all
-	}
+	return func(o *abstract.CallOptions) { o.Meta = o.Meta.With(meta) }
 }

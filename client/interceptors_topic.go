@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"maps"
 	"sync"
 
 	"trefoil/abstract"
@@ -12,10 +11,7 @@ import (
 
 // publishIntercepted publishes inside the interceptors; publish does it, and waits.
 func (t *topics) publishIntercepted(ctx context.Context, topic string, v any, publish func(ctx context.Context, topic string, v any, meta abstract.Metadata) error) error {
-	meta := maps.Clone(abstract.OutgoingMetadata(ctx))
-	if meta == nil {
-		meta = make(abstract.Metadata)
-	}
+	meta := abstract.OutgoingMetadata(ctx).With(nil)
 	op := &abstract.Operation{Kind: abstract.OpPublish, Name: topic, Meta: meta, Params: v}
 	return t.conn.cfg.around(ctx, op, func(ctx context.Context, op *abstract.Operation) error {
 		return publish(ctx, topic, op.Params, op.Meta)
