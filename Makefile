@@ -17,9 +17,9 @@ test: ## what the README says
 race:
 	go test -race ./...
 
-long: ## many more steps of the model tests, 200 kills of a store and of a broker, 1,000 restarts of providers, mass deaths, floods, all tests ten times, minutes of fuzzing
+long: ## many more steps of the model tests, 200 kills of a store and of a broker, 1,000 restarts of providers, mass deaths, floods, 1,000 cuts of topics, all tests ten times, minutes of fuzzing
 	go test -count=1 -timeout=30m ./business/peer ./business/registry ./business/requestor ./business/router ./business/session ./business/topic ./cmd/trefoil ./concrete/internal/kvtree ./concrete/internal/link -rapid.checks=20000
-	TREFOIL_LONG=1 go test -count=1 -timeout=60m -v -run "Kill|Stopped|MassDeath|ProvidersAreBack|Forged|Synced|SlowWatcher|Cut|InDoubt|Replayed|Restart|NoCall|CallsReach|CallsGoOn|Thousands|HalfOpen|SlowInstance|WeightsAreKept|FewKeys" ./concrete/etcdstore ./cmd/trefoil ./client
+	TREFOIL_LONG=1 go test -count=1 -timeout=60m -v -run "Kill|Stopped|MassDeath|ProvidersAreBack|Forged|Synced|SlowWatcher|Cut|InDoubt|Replayed|Restart|NoCall|CallsReach|CallsGoOn|Thousands|HalfOpen|SlowInstance|WeightsAreKept|FewKeys|ConformanceElsewhere|ASecondAway|Poison|OfAPeer|Storms|GroupsThat|UnevenSpeed" ./concrete/etcdstore ./concrete/jetstream ./cmd/trefoil ./client
 	TREFOIL_LONG=1 go test -count=1 -timeout=20m -v -run "BehavesAsEvery" ./concrete/zookeeper ./concrete/etcd ./client
 	go test -count=10 -timeout=60m ./...
 	.ci/fuzz 3m

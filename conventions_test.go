@@ -98,9 +98,13 @@ func sleeps(s *source) []string {
 // jump of the clock changes no difference of two of them.
 func TestNoDeadlineUsesTheWallClock(t *testing.T) {
 	forShow := map[string]string{
-		"server/node_server.go":       "a node's times, which decide nothing",
-		"business/requestor/wheel.go": "the far future, where no call has a deadline",
-		"business/access/token.go":    "the date on which a token ends",
+		"server/node_server.go":            "a node's times, which decide nothing",
+		"business/requestor/wheel.go":      "the far future, where no call has a deadline",
+		"business/access/token.go":         "the date on which a token ends",
+		"concrete/message/topic_extras.go": "the form of times on the wire",
+		"client/topic_admin.go":            "when a message was taken, which decides nothing",
+		"server/topic_catchup.go":          "the same",
+		"server/topic_agenda.go":           "a message for three o'clock is one for three o'clock by the wall clock, however that gets there",
 	}
 	for _, s := range loadSources(t) {
 		first, _, _ := strings.Cut(s.dir, "/")

@@ -87,7 +87,7 @@ var layers = []layer{
 		name:     "server",
 		packages: []string{"server"},
 		may: []string{
-			"abstract", "business/*", "client", "concrete/memstore", "concrete/schema",
+			"abstract", "business/*", "client", "concrete/memstore", "concrete/memlog", "concrete/schema",
 			"concrete/tcp", "concrete/stdnet", "concrete/mem", "concrete/lv", "concrete/message", "concrete/workers", "concrete/udp",
 		},
 		tests: []string{"concrete/*", "abstract/*test"},
@@ -135,8 +135,8 @@ var layers = []layer{
 	{
 		name:     "docs/examples",
 		packages: []string{"docs/examples", "docs/examples/*"},
-		may:      []string{".", "server", "server/trefoiltest", "client", "abstract", "concrete/mem"},
-		tests:    []string{"business/access", "concrete/compress", "concrete/stdnet", "concrete/zookeeper", "abstract/registrytest", "docs/examples/userservice/user"},
+		may:      []string{".", "server", "server/trefoiltest", "client", "abstract", "concrete/mem", "concrete/schema"},
+		tests:    []string{"business/access", "concrete/compress", "concrete/jetstream", "concrete/stdnet", "concrete/zookeeper", "abstract/registrytest", "docs/examples/userservice/user"},
 	},
 }
 
@@ -155,6 +155,8 @@ var homes = map[string]home{
 	"github.com/goccy/go-json":                {packages: []string{"concrete/message"}},
 	"github.com/google/jsonschema-go":         {packages: []string{"concrete/schema"}},
 	"github.com/klauspost/compress":           {packages: []string{"concrete/compress"}},
+	"github.com/nats-io/nats-server":          {packages: []string{"concrete/jetstream"}},
+	"github.com/nats-io/nats.go":              {packages: []string{"concrete/jetstream"}},
 	"github.com/spf13/cobra":                  {packages: []string{"cmd/*"}},
 	"github.com/spf13/pflag":                  {packages: []string{"cmd/*"}},
 	"github.com/stretchr/testify":             {tests: true},

@@ -59,7 +59,7 @@ type Frame struct {
 	Class Class
 	Count int    // how many messages Bytes holds
 	Bytes []byte // whole frames
-	Mark  *Mark  // nil, or the fate of a request
+	Mark  *Mark  // nil, or the fate of a request; not in a Lane
 	// Free, unless nil, gets Bytes back when the connection has written them. A
 	// frame that is dropped, or that Queue does not take, is not given back. Such
 	// a Frame waits in one queue only, and never in a Lane.
@@ -107,6 +107,12 @@ type Lane interface {
 	Close()
 	// Missed returns how many messages the lane has dropped since it was opened.
 	Missed() uint64
+	// Room returns how many bytes the lane takes without dropping any; one frame is
+	// taken by an empty lane, however long.
+	Room() int
+	// OnRoom calls fn once, on a goroutine of its own: as soon as half of the lane is
+	// free, or the lane is closed.
+	OnRoom(fn func())
 }
 
 // Policy is what a full lane does.

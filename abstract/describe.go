@@ -35,7 +35,7 @@ type MethodQuery struct {
 type MethodInfo struct {
 	Method     string            `json:"method"`
 	Kind       string            `json:"kind"`      // that of a MethodKind in words
-	Signature  string            `json:"signature"` // in one line: "math.add(num1 integer, num2 integer) integer"
+	Signature  string            `json:"signature"` // in one line: "math.add(num1 integer, num2 integer) integer"; "(...)" are parameters of which nothing is known
 	Doc        string            `json:"doc,omitempty"`
 	Idempotent bool              `json:"idempotent,omitempty"` // it may be tried again
 	Parameters json.RawMessage   `json:"parameters,omitempty"` // a JSON Schema, of the messages where the client sends a stream of them; left out: not known

@@ -8,7 +8,12 @@ import (
 // Interceptor stands round every operation of a client or a server: it may look at it,
 // change what goes in, refuse it, measure it, and see what came of it. It calls next at
 // most once; what it returns is the operation's error. It is called by many
-// goroutines at once.
+// goroutines at once. It returns soon after ctx has ended.
+//
+// Its panic is that of who has called and waits, and may recover it. Where nobody does (a
+// call or a publication that is not waited for, the delivery of a message, what a server
+// serves), it is logged with its stack, and the operation ends with Internal: the message
+// is passed over.
 type Interceptor func(ctx context.Context, op *Operation, next Next) error
 
 // Next goes on with an operation: with the next interceptor, or with the operation.
@@ -36,6 +41,11 @@ type Operation struct {
 	// may put one of its own in its place, which then is what the handler, or the caller,
 	// gets.
 	Stream Stream
+	// Publishing is, of a publish, what it asks for beside the message; it may be changed
+	// before next is called, but for its Meta, which is in Meta. nil: nothing.
+	Publishing *Publishing
+	// Delivery is, where a message is delivered, what is known of it beside its value.
+	Delivery DeliveryInfo
 }
 
 // Peer is who is at the other side.

@@ -118,15 +118,33 @@ const (
 	TopicSubscribe TopicOp = 2
 	TopicCancel    TopicOp = 3
 	TopicPublish   TopicOp = 4
+
+	// These only come from modern peers.
+	TopicSet    TopicOp = 16 // changes the settings of a topic
+	TopicInfo   TopicOp = 17 // asks for settings, offsets, subscribers and consumers
+	TopicList   TopicOp = 18 // asks for the names of topics
+	TopicAck    TopicOp = 19 // ends, gives back or extends deliveries; not answered
+	TopicSend   TopicOp = 20 // publishes, and is not answered
+	TopicRead   TopicOp = 21 // asks for messages that are kept, from an offset
+	TopicForget TopicOp = 22 // removes a durable consumer
+	TopicDelete TopicOp = 23 // removes single messages that are kept
 )
 
 // String returns the operation's word.
 func (o TopicOp) String() string {
+	if o >= TopicSet {
+		return opName(int(o-TopicSet), "set", "info", "list", "ack", "send", "read", "forget", "delete")
+	}
 	return opName(int(o), "create", "remove", "subscribe", "cancel", "publish")
 }
 
 // Valid reports whether o is a known operation.
-func (o TopicOp) Valid() bool { return o >= TopicCreate && o <= TopicPublish }
+func (o TopicOp) Valid() bool {
+	return o >= TopicCreate && o <= TopicPublish || o >= TopicSet && o <= TopicDelete
+}
+
+// Publishes says whether a request of this operation carries a message.
+func (o TopicOp) Publishes() bool { return o == TopicPublish || o == TopicSend }
 
 // ServiceOp is what a REQ_SERVICE says, its "optype".
 type ServiceOp int32

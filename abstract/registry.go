@@ -149,8 +149,9 @@ type Discovery interface {
 	Discover(ctx context.Context, method string) ([]Provider, error)
 	// Follow calls fn with the providers of method: once as soon as they are
 	// known, and after every change. Calls of fn come one at a time; fn must
-	// not block. While the registry is away the last list stays. stop returns
-	// when fn will not be called again; fn must not call it.
+	// not block. While the registry is away the last list stays. What cannot be
+	// followed, for its name or because the Discovery is closed, is told once, with Err.
+	// stop returns when fn will not be called again; fn must not call it.
 	Follow(method string, fn func(Providers)) (stop func())
 }
 

@@ -15,16 +15,18 @@ import (
 	"time"
 
 	"trefoil/bench/discovery"
+	"trefoil/bench/durable"
 	"trefoil/bench/idle"
 	"trefoil/bench/internal/harness"
 	"trefoil/bench/mixed"
 	"trefoil/bench/rpc"
+	"trefoil/bench/streams"
 	"trefoil/bench/topic"
 )
 
 // tables are the tables, in the order in which `all` runs them.
 func tables() []harness.Table {
-	return []harness.Table{rpc.Table(), topic.Table(), discovery.Table(), mixed.Table(), idle.Table()}
+	return []harness.Table{rpc.Table(), topic.Table(), durable.Table(), discovery.Table(), mixed.Table(), streams.Table(), idle.Table()}
 }
 
 func main() { os.Exit(exitCode()) }

@@ -54,8 +54,13 @@ func (d *DiscoveryClient) Follow(method string, fn func(abstract.Providers)) (st
 	f := d.conn.discoveries.follow(method)
 	done := make(chan struct{})
 	quit := make(chan struct{})
+	closed := d.conn.ctx.Err() != nil
 	d.conn.discoveries.following.Go(func() {
 		defer close(done)
+		if closed {
+			fn(abstract.Providers{Err: d.conn.closedError()})
+			return
+		}
 		for {
 			select {
 			case <-quit:

@@ -27,5 +27,9 @@ func decorate(e *abstract.Error, op string, attempts int, instance string) *abst
 
 // refused makes the error of an answer whose code is not OK.
 func refused(op string, code abstract.RCode, text string, instance string) *abstract.Error {
-	return &abstract.Error{Code: code, Op: op, Message: text, Instance: instance, Sent: abstract.SentYes, FromPeer: true}
+	sent := abstract.SentYes
+	if code == abstract.UnknownFate { // the peer does not know what became of it
+		sent = abstract.SentUnknown
+	}
+	return &abstract.Error{Code: code, Op: op, Message: text, Instance: instance, Sent: sent, FromPeer: true}
 }

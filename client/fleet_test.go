@@ -98,6 +98,8 @@ type member struct {
 	ended chan error
 	once  sync.Once
 	serve func(m *member, bc abstract.BaseConnection, req *message.RpcRequest)
+	// stream, unless nil, serves streams.
+	stream func(bc abstract.BaseConnection, req *message.StreamRequest)
 
 	mu       sync.Mutex
 	requests []*message.RpcRequest
@@ -210,6 +212,8 @@ func (c *memberConn) OnMessages(batch []abstract.BaseMessage) {
 			serve := c.m.serve
 			c.m.mu.Unlock()
 			serve(c.m, c.bc, x)
+		case *message.StreamRequest:
+			c.m.stream(c.bc, x)
 		}
 	}
 }

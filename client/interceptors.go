@@ -10,9 +10,11 @@ import (
 // WithInterceptors puts interceptors around what an RpcClient calls, sends and opens,
 // and around what the TopicClients of a Conn publish and deliver; the first is the
 // outermost. Given again, it adds further ones, inside. They run on the goroutine of
-// who calls and waits; for what is not waited for on one of their own. Each provider
+// who calls and waits; for what is not waited for on one of their own, of which there
+// are as many as WithMaxPending says at most. Each provider
 // that All calls is a call of its own. A Conn's own requests (registrations, discovery,
-// subscriptions, nodes) do not go through them.
+// subscriptions, nodes) do not go through them. Close waits for them: they return soon
+// after their context has ended.
 func WithInterceptors(all ...abstract.Interceptor) Option {
 	return func(c *config) {
 		if chain := abstract.Chain(all...); chain != nil && c.chain != nil {
@@ -89,10 +91,10 @@ func (c *RpcClient) interceptedFuture(ctx context.Context, f *Future, method str
 			k.conclude(Reply{}, c.neverSent(method, err))
 			return
 		}
-		k.conclude(c.intercepted(ctx, abstract.OpCall, method, params, d))
+		k.conclude(c.interceptedAside(ctx, method, params, d))
 	}
-	if !c.chains.run(run) {
-		k.conclude(Reply{}, c.neverSent(method, errClientClosed()))
+	if over := c.chains.begin(run, errClientClosed); over != nil {
+		k.conclude(Reply{}, c.neverSent(method, over))
 		f.stop()
 	}
 }
@@ -107,12 +109,21 @@ func (c *RpcClient) interceptedFunc(ctx context.Context, method string, params a
 			fn(Reply{}, c.neverSent(method, err))
 			return
 		}
-		fn(c.intercepted(ctx, abstract.OpCall, method, params, d))
+		fn(c.interceptedAside(ctx, method, params, d))
 	}
-	if !c.chains.run(run) {
+	if over := c.chains.begin(run, errClientClosed); over != nil {
 		stop()
-		go fn(Reply{}, c.neverSent(method, errClientClosed())) // a callback is never lost
+		go fn(Reply{}, c.neverSent(method, over)) // a callback is never lost
 	}
+}
+
+// interceptedAside is intercepted on a goroutine of ours.
+func (c *RpcClient) interceptedAside(ctx context.Context, method string, params any, d *asking) (r Reply, err error) {
+	err = c.cfg.sheltered("call "+method, func() (err error) {
+		r, err = c.intercepted(ctx, abstract.OpCall, method, params, d)
+		return err
+	})
+	return r, err
 }
 
 // withinLife makes a context that ends with the client, too, as Close waits for who has it.

@@ -48,6 +48,7 @@ type config struct {
 	grace          time.Duration
 	recheck        time.Duration
 	writeTimeout   time.Duration
+	drain          time.Duration
 
 	maxFrame     int
 	maxQueued    int
@@ -84,6 +85,7 @@ func defaults() config {
 		grace:          10 * time.Second,
 		recheck:        time.Minute,
 		writeTimeout:   10 * time.Second,
+		drain:          10 * time.Minute,
 		maxFrame:       8 << 20,
 		maxQueued:      32 << 20,
 		maxPending:     65_536,

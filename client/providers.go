@@ -77,6 +77,7 @@ func newProviders(c *RpcClient, d abstract.Discovery) *providers {
 		client: c, discovery: d, wire: newWire(&c.cfg), begun: time.Now(),
 		routes: make(map[string]*route), entries: make(map[identity]*provider), budgets: make(map[string]*protect.Budget),
 	}
+	p.wire.life = c.ctx
 	p.byway.conn = brokerOf(d)
 	if r, ok := d.(abstract.Reporter); ok {
 		p.report = r.Report

@@ -47,9 +47,8 @@ func (t *topics) newPublication(ctx context.Context, topic string, v any, meta a
 		err = meta.Check()
 	}
 	if err != nil {
-		e := decorate(asError(err), p.what(), 0, "")
-		e.Sent = abstract.SentNo
-		return p, e
+		err = p.neverSent(err)
+		return p, err
 	}
 	p.req.Message, p.req.Meta = raw, meta
 	return p, nil

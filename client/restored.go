@@ -11,7 +11,7 @@ func (c *Conn) Restored() bool {
 func (t *topics) retries() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.retrying) > 0
+	return len(t.retrying)+t.resuming > 0
 }
 
 func (r *registrations) retries() bool {

@@ -29,7 +29,7 @@ type RpcClient struct {
 	closing   sync.Once
 	contexts  contexts      // of calls that nobody waits for
 	limits    *callerLimits // nil: none
-	chains    tasks         // calls with interceptors that nobody waits for
+	chains    asides        // calls with interceptors that nobody waits for
 }
 
 var _ abstract.Caller = (*RpcClient)(nil)
@@ -89,6 +89,7 @@ func DialRpc(ctx context.Context, addr string, opts ...Option) (*RpcClient, erro
 func newRpcClient(cfg config) *RpcClient {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &RpcClient{cfg: cfg, ctx: ctx, cancel: cancel, callbacks: workers.New(workers.Config{})}
+	c.chains.most = int64(cfg.maxPending)
 	c.limits = newCallerLimits(&c.cfg, time.Now())
 	c.wakes.New = func() any { return make(chan struct{}, 1) }
 	return c

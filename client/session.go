@@ -43,8 +43,10 @@ type wire struct {
 	asks func() *message.SessionRequest
 	// serving, unless nil, takes the calls that come to us.
 	serving *serving
-	warned  sync.Once // that the token can be read on its way
-	wakes   sync.Pool // of channels for those who wait in ask; an element is sent once, and received before the channel comes back
+	// life, unless nil, is whose streams go on when a peer has said goodbye.
+	life   context.Context
+	warned sync.Once // that the token can be read on its way
+	wakes  sync.Pool // of channels for those who wait in ask; an element is sent once, and received before the channel comes back
 }
 
 func newWire(cfg *config) *wire {
@@ -70,7 +72,7 @@ type session struct {
 	*wire
 	requests *requestor.Requestor
 	streams  *stream.Set
-	onLost   func(*session, error) // called once, after every call in flight has ended
+	onLost   func(*session, error) // called after every call in flight has ended, and before, when it is of no use for new ones
 
 	mu       sync.Mutex // guards both
 	judge    *peer.Peer
@@ -80,6 +82,7 @@ type session struct {
 
 	expects  string                // the instance we mean to reach; empty: any
 	leaving  atomic.Pointer[error] // why, when the peer has said goodbye: nothing new is sent then
+	detached sync.Once
 	taken    atomic.Bool           // its goodbye was answered
 	met      chan struct{}         // closed when HELLO is answered
 	gone     chan struct{}         // closed when every call has ended and onLost has been called
@@ -272,13 +275,6 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 	}
 	s.batch = s.handle(rest)
 	s.takeLeave()
-}
-
-// leaveSoon ends the session when the peer has said goodbye: nothing new is sent,
-// and what is in flight has until its deadline at most.
-func (s *session) leaveSoon(why error) {
-	s.leaving.Store(&why)
-	time.AfterFunc(s.cfg.timeout, func() { s.Close(why) })
 }
 
 // takeLeave answers the peer's goodbye once every request is answered: then it knows

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,19 +18,39 @@ import (
 type Subscription struct {
 	conn  *Conn
 	topic string
+	asks  subscribing
 
 	mu      sync.Mutex
-	waiting []Message
-	spare   []Message // memory for waiting; only deliver gives some
+	waiting []waiting
+	spare   []waiting // memory for waiting; only deliver gives some
 	bytes   int
 	missed  uint64        // dropped since the last message that was put
+	gaps    []placedGap   // to be told, in order
+	last    uint64        // offset of the last message that came, of a subscription of its own
+	epoch   string        // in which last counts
 	ready   chan struct{} // holds an element while there is something to take, or the end
+	begun   bool          // the broker has made it once
 	err     error         // why it ended
-	ended   atomic.Bool   // err is set
+	over    error         // why it ends when what waits has been taken
+	held    *holding      // at the broker, of one of its own
+	acks    acks
+	ended   atomic.Bool // err is set
 }
 
-func newSubscription(c *Conn, topic string) *Subscription {
-	return &Subscription{conn: c, topic: topic, ready: make(chan struct{}, 1)}
+// waiting is a push that nobody has taken yet. It becomes a Message only then: that is
+// several times as large, and is copied once so.
+type waiting struct {
+	push   *message.TopicRequest
+	missed uint64   // right before it
+	held   *holding // of one that is acknowledged
+}
+
+func newSubscription(c *Conn, topic string, asks subscribing) *Subscription {
+	s := &Subscription{conn: c, topic: topic, asks: asks, ready: make(chan struct{}, 1)}
+	if asks.own {
+		s.held = &holding{s, asks.extras.Sub}
+	}
+	return s
 }
 
 // Topic is the topic's name.
@@ -40,9 +61,10 @@ func (s *Subscription) Topic() string { return s.topic }
 // was this Conn's last one to the topic, the broker is told. It may be called
 // from the callback.
 func (s *Subscription) Cancel(ctx context.Context) error {
+	s.acks.flush()
 	s.end(errCancelled)
 	if s.conn.topics.drop(s) {
-		return s.conn.topics.unsubscribe(ctx, s.topic)
+		return s.conn.topics.unsubscribe(ctx, s)
 	}
 	return nil
 }
@@ -60,10 +82,24 @@ func (s *Subscription) Messages(ctx context.Context) iter.Seq2[Message, error] {
 				yield(Message{}, err)
 				return
 			}
-			if !s.conn.cfg.handOver(m, yield) {
+			more := s.conn.cfg.handOver(m, yield)
+			s.handedOver(&m, more)
+			if !more {
 				return
 			}
 		}
+	}
+}
+
+// handedOver acknowledges a message when the loop asks for more. One with which it was
+// left is given back.
+func (s *Subscription) handedOver(m *Message, more bool) {
+	switch {
+	case m.held == nil || s.asks.manual:
+	case more:
+		_ = m.Ack(s.conn.ctx) // or it comes again
+	default:
+		_ = m.Fail(s.conn.ctx)
 	}
 }
 
@@ -71,7 +107,7 @@ func (s *Subscription) Messages(ctx context.Context) iter.Seq2[Message, error] {
 func (s *Subscription) forget() {
 	s.end(errCancelled)
 	if s.conn.topics.drop(s) {
-		go func() { _ = s.conn.topics.unsubscribe(s.conn.ctx, s.topic) }()
+		go func() { _ = s.conn.topics.unsubscribe(s.conn.ctx, s) }()
 	}
 }
 
@@ -88,10 +124,16 @@ func (s *Subscription) put(pushes []abstract.BaseMessage) {
 	}
 	s.waiting = slices.Grow(s.waiting, len(pushes))
 	for _, push := range pushes {
-		m := push.(*message.TopicRequest)
-		s.waiting = append(s.waiting, Message{Topic: s.topic, ID: m.ID(), Data: m.Message, Missed: s.missed, Meta: m.Meta, ctx: s.conn.ctx})
+		w := waiting{push: push.(*message.TopicRequest), missed: s.missed}
+		if x := w.push.More; x != nil && x.Delivery > 0 {
+			w.held = s.held
+		}
 		s.missed = 0
-		s.bytes += s.waiting[len(s.waiting)-1].size()
+		s.waiting = append(s.waiting, w)
+		s.bytes += w.size()
+		if w.push.Offset > 0 {
+			s.last = w.push.Offset
+		}
 	}
 	s.makeRoom()
 	s.wake()
@@ -99,25 +141,46 @@ func (s *Subscription) put(pushes []abstract.BaseMessage) {
 
 // makeRoom drops the oldest messages above the limit. One may always wait.
 func (s *Subscription) makeRoom() {
+	if s.asks.shares() {
+		return // no more come than it asked for, and who drops one would have to give it back
+	}
 	drop := 0
-	for s.bytes > s.conn.cfg.subscribing && drop < len(s.waiting)-1 {
+	for s.bytes > s.asks.queue && drop < len(s.waiting)-1 {
 		lost := &s.waiting[drop]
 		s.bytes -= lost.size()
 		drop++
-		s.waiting[drop].Missed += lost.Missed + 1
+		s.waiting[drop].missed += lost.missed + 1
+	}
+	if drop > 0 {
+		s.pass(drop)
+		s.noteAt(0, Gap{Topic: s.topic, Missed: uint64(drop)})
 	}
 	clear(s.waiting[:drop])
 	s.waiting = s.waiting[drop:]
 }
 
 // size is what a waiting message is counted as: its text and what holds it.
-func (m *Message) size() int { return len(m.Data) + len(m.ID) + 120 + 64*len(m.Meta) }
+func (w *waiting) size() int {
+	return len(w.push.Message) + len(w.push.ID()) + 120 + 64*len(w.push.Meta)
+}
+
+// message is what the user gets.
+func (s *Subscription) message(w waiting) Message {
+	p := w.push
+	m := Message{Topic: p.Topic, ID: p.ID(), Data: p.Message, Missed: w.missed, Meta: p.Meta, Offset: p.Offset, held: w.held, ctx: s.conn.ctx}
+	if x := p.More; x != nil {
+		m.MsgID, m.Time, m.delivery, m.Delivered = x.MsgID, x.Time, x.Delivery, max(x.Delivered, int(min(x.Delivery, 1)))
+	}
+	return m
+}
 
 // miss notes messages that never arrived.
 func (s *Subscription) miss(n uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.missed += n
+	s.note(Gap{Topic: s.topic, Missed: n})
+	s.wake()
 }
 
 func (s *Subscription) wake() {
@@ -139,48 +202,123 @@ func (s *Subscription) end(err error) {
 	}
 }
 
+// finish ends the subscription behind the messages that wait.
+func (s *Subscription) finish(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil && s.over == nil {
+		s.over = err
+		s.wake()
+	}
+}
+
+// lost notes that what was published while the connection was down is not known, if
+// there was something before.
+func (s *Subscription) lost() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asks.own && !s.begun {
+		return
+	}
+	s.note(Gap{Topic: s.topic, Unrecovered: true})
+	s.wake()
+}
+
 // spareMessages bounds the memory that is kept for further messages.
 const spareMessages = 1024
 
-// take returns everything that waits. done, which may be nil, is what it returned
-// before.
-func (s *Subscription) take(done []Message) ([]Message, error) {
+// take returns everything that waits, and what OnGap is to be told of it. done, which may
+// be nil, is what it returned before.
+func (s *Subscription) take(done []waiting) ([]waiting, []placedGap, error) {
 	clear(done)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		s.wake() // for whoever asks again
-		return nil, s.err
+		return nil, nil, s.err
 	}
-	if cap(done) <= spareMessages {
+	if s.over != nil && len(s.waiting) == 0 {
+		s.err = s.over
+		s.ended.Store(true)
+		s.wake()
+		return nil, nil, s.err
+	}
+	if s.over != nil {
+		s.wake() // to come back for the end
+	}
+	if s.asks.workers == 1 && cap(done) <= spareMessages {
 		s.spare = done[:0]
+	}
+	if s.asks.workers > 1 && len(s.waiting) > 0 { // the others take the rest
+		one := append(done[:0], s.waiting[0])
+		s.waiting[0] = waiting{}
+		s.bytes -= one[0].size()
+		if s.waiting = s.waiting[1:]; len(s.waiting) > 0 {
+			s.wake()
+		}
+		return one, s.due(1, true), nil
 	}
 	all := s.waiting
 	s.waiting, s.bytes = nil, 0
-	return all, nil
+	return all, s.due(len(all), true), nil
 }
 
 // deliver calls fn for every message until the subscription ends.
 func (s *Subscription) deliver(fn func(Message)) {
-	var batch []Message
+	var batch []waiting
+	var gaps []placedGap
 	var err error
 	for range s.ready {
-		if batch, err = s.take(batch); err != nil {
+		if batch, gaps, err = s.take(batch); err != nil {
 			return
 		}
 		for i := range batch {
+			gaps = s.tell(gaps, i)
 			if s.ended.Load() {
 				return
 			}
-			fn(batch[i])
+			if w := batch[i]; w.held == nil {
+				fn(s.message(w))
+			} else {
+				s.hand(fn, w)
+			}
 		}
+		s.tell(gaps, len(batch))
+		s.acks.flush()
 	}
+}
+
+// hand calls fn with a message that is acknowledged, and does so.
+func (s *Subscription) hand(fn func(Message), w waiting) {
+	m := s.message(w)
+	if s.call(fn, &m) && !s.asks.manual {
+		s.acks.add(&m)
+	}
+}
+
+// call calls fn with a message that is acknowledged. One of a durable topic is given back
+// when fn panics: whoever is to have it next may fare better, and it ends as a
+// dead letter if nobody does.
+func (s *Subscription) call(fn func(Message), m *Message) (returned bool) {
+	defer func() {
+		if returned || m.Time.IsZero() { // not of a durable topic: nothing ends its coming again
+			return
+		}
+		if p := recover(); p != nil {
+			s.conn.cfg.logger.Error("a subscriber's callback panicked; the message is given back", "topic", m.Topic, "offset", m.Offset, "delivered", m.Delivered, "panic", p, "stack", string(debug.Stack()))
+			_ = m.Fail(s.conn.ctx)
+		}
+	}()
+	fn(*m)
+	return true
 }
 
 // next waits for one message.
 func (s *Subscription) next(ctx context.Context) (Message, error) {
 	for {
-		if m, ok, err := s.takeOne(); ok || err != nil {
+		m, gaps, ok, err := s.takeOne()
+		s.tell(gaps, 1)
+		if ok || err != nil {
 			return m, err
 		}
 		select {
@@ -191,15 +329,19 @@ func (s *Subscription) next(ctx context.Context) (Message, error) {
 	}
 }
 
-func (s *Subscription) takeOne() (m Message, ok bool, err error) {
+func (s *Subscription) takeOne() (m Message, gaps []placedGap, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil || len(s.waiting) == 0 {
-		return Message{}, false, s.err
+	if s.err == nil && s.over != nil && len(s.waiting) == 0 {
+		s.err = s.over
+		s.ended.Store(true)
 	}
-	m = s.waiting[0]
-	s.waiting[0] = Message{}
+	if s.err != nil || len(s.waiting) == 0 {
+		return Message{}, s.due(0, true), false, s.err
+	}
+	w := s.waiting[0]
+	s.waiting[0] = waiting{}
 	s.waiting = s.waiting[1:]
-	s.bytes -= m.size()
-	return m, true, nil
+	s.bytes -= w.size()
+	return s.message(w), s.due(1, false), true, nil
 }

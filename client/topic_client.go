@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"time"
 
 	"trefoil/abstract"
 	"trefoil/concrete/message"
@@ -29,14 +30,25 @@ type Message struct {
 	Data   message.Raw       // JSON text; must not be changed
 	Missed uint64            // how many messages of this subscription were lost right before this one
 	Meta   abstract.Metadata // that came with it; must not be changed
+	MsgID  string            // what its publisher called it, for Dedup; mostly empty
+	Offset uint64            // where it stands in its topic; 0: the broker is an existing program
+	Time   time.Time         // when the broker took it; zero for one that was delivered at once
+	// Delivered is how often it was delivered to this group or consumer, this time
+	// included; 0 where that is not counted.
+	Delivered int
+
+	delivery uint64
+	held     *holding // of delivery
 
 	ctx context.Context // that Context is made of
 }
 
 var _ abstract.Delivery = Message{}
 
-// Lost is Missed.
-func (m Message) Lost() uint64 { return m.Missed }
+// Info is what is known of the message beside its value.
+func (m Message) Info() abstract.DeliveryInfo {
+	return abstract.DeliveryInfo{Topic: m.Topic, ID: m.ID, MsgID: m.MsgID, Offset: m.Offset, Time: m.Time, Delivered: m.Delivered, Lost: m.Missed}
+}
 
 // Context is the message's: abstract.MetadataOf returns Meta for it, and interceptors
 // may have put more there. It ends when the Conn is closed.
@@ -57,7 +69,7 @@ func (m Message) Decode(v any) error { return message.Decode(m.Data, v) }
 // Create makes a topic. One that is there already stays as it is, with its
 // subscribers. A broker that restarted without it gets it again from us.
 func (t *TopicClient) Create(ctx context.Context, topic string) error {
-	return t.conn.topics.create(ctx, topic)
+	return t.conn.topics.create(ctx, topic, nil)
 }
 
 // Remove removes a topic and all its subscriptions; without it the error is
@@ -83,7 +95,9 @@ func (t *TopicClient) Publish(ctx context.Context, topic string, v any) error {
 // PublishFuture leaks nothing, but loses the news that a message was not taken.
 // A json.RawMessage must not be changed before the outcome is there.
 // More messages than the broker takes end with Overloaded, at 65,536 unanswered
-// ones by default; see WithMaxPending.
+// ones by default; see WithMaxPending. With interceptors it returns when these have let
+// the message through, at the client's timeout or ctx's end at the latest: then it is not
+// sent.
 func (t *TopicClient) PublishFuture(ctx context.Context, topic string, v any) *PublishFuture {
 	if t.conn.cfg.chain != nil {
 		p := &publication{done: make(chan struct{})}
@@ -115,21 +129,36 @@ func (t *TopicClient) PublishFunc(ctx context.Context, topic string, v any, fn f
 // until the subscription is cancelled. Calls come one at a time, in order, on a
 // goroutine of their own; fn may block, and messages wait for it up to a limit. A
 // nil fn leaves the messages to the Subscription's Messages. Without the topic the
-// error is ErrTopicNotFound.
-func (t *TopicClient) Subscribe(ctx context.Context, topic string, fn func(Message)) (*Subscription, error) {
-	sub := newSubscription(t.conn, topic)
+// error is ErrTopicNotFound. A topic may be a filter that names many, those included
+// that do not exist yet: names are levels separated by dots, "*" is any one level, and
+// ">" at the end any number of them.
+//
+// After a reconnect the subscription goes on where it was, as far as the topic keeps its
+// messages; OnGap is told when it does not.
+func (t *TopicClient) Subscribe(ctx context.Context, topic string, fn func(Message), opts ...SubscribeOption) (*Subscription, error) {
+	if fn != nil {
+		fn = t.conn.cfg.delivering(fn)
+	}
+	return t.subscribe(ctx, topic, fn, opts)
+}
+
+// subscribe is Subscribe, yet fn stands inside no interceptors.
+func (t *TopicClient) subscribe(ctx context.Context, topic string, fn func(Message), opts []SubscribeOption) (*Subscription, error) {
+	sub := newSubscription(t.conn, topic, t.conn.topics.asks(topic, opts))
 	if err := t.conn.topics.subscribe(ctx, sub); err != nil {
 		return nil, err
 	}
 	if fn != nil {
-		t.conn.topics.delivering.Go(func() { sub.deliver(t.conn.cfg.delivering(fn)) })
+		for range sub.asks.workers {
+			t.conn.topics.delivering.Go(func() { sub.deliver(fn) })
+		}
 	}
 	return sub, nil
 }
 
 // SubscribeFunc is Subscribe as the contract has it: ctx is the message's.
-func (t *TopicClient) SubscribeFunc(ctx context.Context, topic string, fn func(context.Context, abstract.Delivery)) (abstract.Unsubscriber, error) {
-	sub, err := t.Subscribe(ctx, topic, func(m Message) { fn(m.Context(), m) })
+func (t *TopicClient) SubscribeFunc(ctx context.Context, topic string, fn func(context.Context, abstract.Delivery), opts ...SubscribeOption) (abstract.Unsubscriber, error) {
+	sub, err := t.Subscribe(ctx, topic, func(m Message) { fn(m.Context(), m) }, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -137,9 +166,9 @@ func (t *TopicClient) SubscribeFunc(ctx context.Context, topic string, fn func(c
 }
 
 // Deliveries is Messages as the contract has it.
-func (t *TopicClient) Deliveries(ctx context.Context, topic string) iter.Seq2[abstract.Delivery, error] {
+func (t *TopicClient) Deliveries(ctx context.Context, topic string, opts ...SubscribeOption) iter.Seq2[abstract.Delivery, error] {
 	return func(yield func(abstract.Delivery, error) bool) {
-		for m, err := range t.Messages(ctx, topic) {
+		for m, err := range t.Messages(ctx, topic, opts...) {
 			if !yield(m, err) {
 				return
 			}
@@ -151,9 +180,9 @@ func (t *TopicClient) Deliveries(ctx context.Context, topic string) iter.Seq2[ab
 // ctx ends, the loop is left, or the Conn is closed. The last pair carries the
 // error, if there is one. It subscribes when the loop begins: to be sure of every
 // message from a certain moment on, call Subscribe then, with a nil callback.
-func (t *TopicClient) Messages(ctx context.Context, topic string) iter.Seq2[Message, error] {
+func (t *TopicClient) Messages(ctx context.Context, topic string, opts ...SubscribeOption) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
-		sub := newSubscription(t.conn, topic)
+		sub := newSubscription(t.conn, topic, t.conn.topics.asks(topic, opts))
 		if err := t.conn.topics.subscribe(ctx, sub); err != nil {
 			yield(Message{}, err)
 			return

@@ -44,6 +44,9 @@ type conn struct {
 
 	outHint int     // how large a turn's responses have been; belongs to the goroutine whose turn it is
 	errands errands // what waits for the Store
+	patient errands // what waits for other peers
+
+	catchUps catchUps // of its subscriptions
 
 	// session is what HELLO was answered with, if the peer has a session. It is set
 	// before the peer's first request is looked at.
@@ -153,9 +156,7 @@ func (c *conn) OnClose(err error) {
 	c.cancel(errCallerGone())
 	c.dismiss()
 	c.streams.lost()
-	t := newTurn(c, nil)
-	t.forget()
-	t.end()
+	c.forgetBehind(&c.patient)
 	if lostWithoutFault(err) {
 		c.ep.logs.conn.Debug("connection closed", "peer", c.name(), "err", err)
 		return
@@ -274,6 +275,9 @@ func (c *conn) shorter(m abstract.BaseMessage, why error) abstract.BaseMessage {
 		}
 		return &message.ServiceResponse{Header: head, Op: m.Op, Code: abstract.CodeOf(why)}
 	case *message.TopicResponse:
+		if m.Info != nil { // without it, it would say that there is nothing
+			return &message.TopicResponse{Header: head, Code: abstract.CodeOf(why), Message: publicText(why)}
+		}
 		return &message.TopicResponse{Header: head, Code: m.Code}
 	case *message.EndNotice:
 		return &message.EndNotice{Header: head, Code: m.Code}
@@ -309,6 +313,10 @@ func (t *turn) touch(other *conn) {
 // refuse answers a request that cannot be served with err; anything else that
 // is wrong is noted and ignored.
 func (c *conn) refuse(m abstract.BaseMessage, err error) {
+	if c.ep.over.Load() { // no answer lets the peer ask again, once we, or another one, are back
+		c.Close(abstract.Errorf(abstract.Draining, "the server has shut down"))
+		return
+	}
 	code, text := abstract.CodeOf(err), publicText(err)
 	switch m := m.(type) {
 	case *message.RpcRequest:
@@ -322,6 +330,10 @@ func (c *conn) refuse(m abstract.BaseMessage, err error) {
 		}
 		c.reply(rsp)
 	case *message.TopicRequest:
+		if (m.Op == abstract.TopicSend || m.Op == abstract.TopicAck) && c.modern() { // nobody waits for an answer
+			c.ep.logs.topic.Debug("request without an answer refused", "peer", c.name(), "op", m.Op.String(), "topic", m.Topic, "err", err)
+			return
+		}
 		c.reply(&message.TopicResponse{Header: message.ID(m.ID()), Code: code, Message: text})
 	case *message.ServiceRequest:
 		op := m.Op

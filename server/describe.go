@@ -156,7 +156,7 @@ func sends(d router.Description) bool {
 	return d.Kind == abstract.ClientStream || d.Kind == abstract.BidiStream
 }
 
-// signature is a method in one line.
+// signature is a method in one line, with "..." for parameters of which nothing is known.
 func signature(d router.Description, in, out *schema.Schema) string {
 	if out != nil && d.Result == message.Any {
 		d.Result = message.Kind(out.Type())
@@ -168,6 +168,9 @@ func signature(d router.Description, in, out *schema.Schema) string {
 		for _, m := range in.Members() {
 			d.Parameters = append(d.Parameters, Parameter{Name: m.Name, Kind: message.Kind(m.Type), Optional: !m.Required})
 		}
+	}
+	if len(d.Parameters) == 0 && in == nil { // and not a method without parameters
+		return d.Method + "(...) " + d.Returns()
 	}
 	return d.String()
 }

@@ -62,7 +62,7 @@ func TestServersDescribeWhatTheyServe(t *testing.T) {
 		{"math.add", `{"method":"math.add","kind":"unary","signature":"math.add(num1 integer, num2 integer) integer","doc":"Adds two integers.","idempotent":true,
 			"parameters":{"type":"object","properties":{"num1":{"type":"integer","description":"the first one"},"num2":{"type":"integer"}},"required":["num1","num2"]},
 			"result":{"type":"integer"},"examples":[{"num1":1,"num2":2}]}`},
-		{"raw", `{"method":"raw","kind":"unary","signature":"raw() any"}`},
+		{"raw", `{"method":"raw","kind":"unary","signature":"raw(...) any"}`},
 		{"raw.kinds", `{"method":"raw.kinds","kind":"unary","signature":"raw.kinds(b bool, a object?) array","doc":"Has kinds."}`},
 		{"raw.schema", `{"method":"raw.schema","kind":"unary","signature":"raw.schema(z string, a integer?) bool",
 			"parameters":{"properties":{"z":{"type":"string"},"a":{"type":["integer","null"]}},"required":["z"]},"result":{"type":"boolean"}}`},

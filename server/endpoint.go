@@ -60,6 +60,7 @@ type endpoint struct {
 	unheard    context.Context // of handlers whose callers wait for nothing; ends when the connections are closed
 	abandon    context.CancelFunc
 	closed     sync.Once
+	over       atomic.Bool    // its parts are closed: what they say now is worth nothing
 	watcher    sync.WaitGroup // the goroutine that looks after silent and stalled connections
 	deliverers *workers.Pool  // goroutines on which connections deliver
 	watchdog   watchdog       // looks after handlers that hold up a turn
@@ -177,6 +178,7 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 	case <-ctx.Done(): // something holds a turn up, or the store does not answer
 	}
 	ep.closed.Do(func() {
+		ep.over.Store(true)
 		for _, p := range ep.parts {
 			p.close()
 		}

@@ -38,63 +38,104 @@ const (
 // behind one that does. The message is then dispatched again, on a turn of its own;
 // there later says false, as it does when there is nothing to wait for.
 func (t *turn) later(m abstract.BaseMessage, waits bool) bool {
-	c := t.conn
-	if t.errand || !waits && c.errands.pending.Load() == 0 {
+	if t.errand || !waits && t.conn.errands.pending.Load() == 0 {
 		return false
 	}
-	size := errandCost + sizeOf(m)
-	c.errands.mu.Lock()
-	full := len(c.errands.waiting) >= maxErrands || len(c.errands.waiting) > 0 && c.errands.bytes+size > c.ep.cfg.maxInbound
-	c.errands.mu.Unlock()
-	if full {
-		c.refuse(m, abstract.Errorf(abstract.Overloaded, "%d requests of this connection, or %d bytes, wait for the store; wait for answers before sending more", maxErrands, c.ep.cfg.maxInbound))
-		return true
-	}
-	c.send(errand{m, size})
+	t.conn.put(&t.conn.errands, m)
 	return true
 }
 
+// patiently is later for what may wait long, for other peers: a publish to a lossless
+// topic. What else the connection asks of topics comes behind that, and nothing of other
+// kinds.
+func (t *turn) patiently(m abstract.BaseMessage, waits bool) bool {
+	if t.errand || !waits && t.conn.patient.pending.Load() == 0 {
+		return false
+	}
+	t.conn.put(&t.conn.patient, m)
+	return true
+}
+
+// put makes an errand of a message, or refuses it when too many wait.
+func (c *conn) put(q *errands, m abstract.BaseMessage) {
+	size := errandCost + sizeOf(m)
+	q.mu.Lock()
+	full := len(q.waiting) >= maxErrands || len(q.waiting) > 0 && q.bytes+size > c.ep.cfg.maxInbound
+	q.mu.Unlock()
+	if full {
+		c.refuse(m, abstract.Errorf(abstract.Overloaded, "%d requests of this connection, or %d bytes, wait to be handled; wait for answers before sending more", maxErrands, c.ep.cfg.maxInbound))
+		return
+	}
+	c.send(q, errand{m, size})
+}
+
 // send queues an errand, and sees to it that somebody does it.
-func (c *conn) send(e errand) {
+func (c *conn) send(q *errands, e errand) {
 	c.ep.errands.Add(1)
-	c.errands.mu.Lock()
-	c.errands.waiting = append(c.errands.waiting, e)
-	c.errands.bytes += e.size
-	c.errands.mu.Unlock()
-	if c.errands.pending.Add(1) == 1 {
-		go c.doErrands()
+	q.mu.Lock()
+	q.waiting = append(q.waiting, e)
+	q.bytes += e.size
+	first := q.pending.Add(1) == 1 // with the lock: whoever takes it out counts it out
+	q.mu.Unlock()
+	if first {
+		go c.doErrands(q)
 	}
 }
 
 // doErrands does what waits, until nothing does.
-func (c *conn) doErrands() {
+func (c *conn) doErrands(q *errands) {
 	for {
-		c.errands.mu.Lock()
-		e := c.errands.waiting[0]
-		c.errands.waiting[0] = errand{}
-		if c.errands.waiting = c.errands.waiting[1:]; len(c.errands.waiting) == 0 {
-			c.errands.waiting = nil
+		q.mu.Lock()
+		e := q.waiting[0]
+		q.waiting[0] = errand{}
+		if q.waiting = q.waiting[1:]; len(q.waiting) == 0 {
+			q.waiting = nil
 		}
-		c.errands.bytes -= e.size
-		c.errands.mu.Unlock()
-		c.doErrand(e.m)
+		q.bytes -= e.size
+		q.mu.Unlock()
+		switch {
+		case e.m != nil:
+			c.doErrand(e.m, q == &c.patient)
+		case q == &c.patient:
+			c.forgetBehind(&c.errands)
+		default:
+			c.forget()
+		}
 		c.ep.errands.Done()
-		if c.errands.pending.Add(-1) == 0 {
+		if q.pending.Add(-1) == 0 {
 			return
 		}
 	}
 }
 
-// doErrand handles one message on a turn of its own.
-func (c *conn) doErrand(m abstract.BaseMessage) {
-	if m == nil {
-		t := newTurn(c, nil)
-		c.ep.forget(t)
-		t.end()
-		return
+// takeNext takes the message that is the next errand, when it fits; else nil. It is for
+// who does the one before it, and does both together; not for who does a patient one.
+func (c *conn) takeNext(fits func(abstract.BaseMessage) bool) abstract.BaseMessage {
+	q := &c.errands
+	q.mu.Lock()
+	if len(q.waiting) == 0 {
+		q.mu.Unlock()
+		return nil
 	}
+	next := q.waiting[0]
+	q.mu.Unlock()
+	if next.m == nil || !fits(next.m) {
+		return nil
+	}
+	q.mu.Lock()
+	q.waiting[0] = errand{} // nobody else takes one
+	q.waiting = q.waiting[1:]
+	q.bytes -= next.size
+	q.mu.Unlock()
+	q.pending.Add(-1) // not the last: the one before it counts until it is done
+	c.ep.errands.Done()
+	return next.m
+}
+
+// doErrand handles one message on a turn of its own.
+func (c *conn) doErrand(m abstract.BaseMessage, patient bool) {
 	t := newTurn(c, []abstract.BaseMessage{m})
-	t.next, t.errand = 1, true
+	t.next, t.errand, t.patient, t.now = 1, true, patient, time.Now()
 	if err := c.permits(m); err != nil { // the permissions may have changed meanwhile
 		c.refuse(m, err)
 	} else {
@@ -128,13 +169,23 @@ func (c *conn) deliver(frame abstract.Frame) {
 	}
 }
 
-// forget removes every trace of a connection that is gone, after its last errand.
-func (t *turn) forget() {
-	if t.conn.errands.pending.Load() == 0 && t.conn.ep.instant {
-		t.conn.ep.forget(t)
-		return
+// forgetBehind removes every trace of a connection that is gone, after its last errand.
+func (c *conn) forgetBehind(q *errands) {
+	switch {
+	case q.pending.Load() > 0, q == &c.errands && !c.ep.instant:
+		c.send(q, errand{})
+	case q == &c.patient:
+		c.forgetBehind(&c.errands)
+	default:
+		c.forget()
 	}
-	t.conn.send(errand{})
+}
+
+// forget removes every trace of a connection.
+func (c *conn) forget() {
+	t := newTurn(c, nil)
+	c.ep.forget(t)
+	t.end()
 }
 
 // sizeOf is about how much memory a message holds besides itself. What it says lies

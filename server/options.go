@@ -10,6 +10,7 @@ import (
 	"trefoil/business/access"
 	"trefoil/business/stream"
 	"trefoil/client"
+	"trefoil/concrete/memlog"
 	"trefoil/concrete/stdnet"
 	"trefoil/concrete/tcp"
 )
@@ -64,6 +65,9 @@ type config struct {
 	heartbeats       bool
 	onSessionExpired func(id string)
 	store            abstract.Store
+	topicLog         abstract.TopicLog
+	topicMemory      int64
+	autoTopics       []AutoTopic
 	restartGrace     time.Duration
 	registry         abstract.Registrar
 	guard            *access.Guard
@@ -100,6 +104,7 @@ func defaults() config {
 		watcherCap:    4 << 20,
 		maxNodes:      1 << 20,
 		maxNodeBytes:  1 << 30,
+		topicMemory:   memlog.DefaultMaxBytes,
 
 		callee:  calleeConfig{acceptRate: 2000},
 		streams: streamConfig{perConn: 1024, most: 16_384, window: stream.DefaultWindow},
@@ -261,6 +266,10 @@ func WithOnSessionExpired(fn func(id string)) Option {
 // WithStore sets where a registry, topics and nodes keep their state; the default is
 // a store in memory. One server at a time may use a Store for nodes. The server does not close it.
 func WithStore(s abstract.Store) Option { return func(c *config) { c.store = s } }
+
+// WithTopicLog sets where durable topics keep their messages; without it no topic is
+// durable. The server does not close it.
+func WithTopicLog(l abstract.TopicLog) Option { return func(c *config) { c.topicLog = l } }
 
 // WithRestartGrace is for a registry that has its Store for itself: so long after
 // its start it forgets the providers that an earlier run has left in the Store and

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -452,10 +453,20 @@ func TestAPublishIsCompressedOnce(t *testing.T) {
 	}
 	body := `{"optype":4,"topic_key":"news","topic_msg":"` + text + `"}`
 	control.send(frame{2, "1", body}, frame{2, "2", `{"optype":4,"topic_key":"news","topic_msg":"short"}`}, frame{2, "3", body})
-	want := []frame{{2, "1", body}, {2, "2", `{"optype":4,"topic_key":"news","topic_msg":"short"}`}, {2, "3", body}}
+	short := `{"optype":4,"topic_key":"news","topic_msg":"short"}`
+	old := []frame{{2, "1", body}, {2, "2", short}, {2, "3", body}}
+	var numbered []frame
+	for i, f := range old {
+		f.body = strings.TrimSuffix(f.body, "}") + `,"offset":` + strconv.Itoa(i+1) + "}"
+		numbered = append(numbered, f)
+	}
 	bits := map[string]int32{"s2": s2Bits, "zstd": zstdBits}
 	for kind, list := range subscribers {
 		for _, r := range list {
+			want := numbered
+			if kind == "legacy" {
+				want = old
+			}
 			for _, push := range want {
 				got := r.expect()
 				if bits[kind] != 0 && push.id != "2" {
@@ -489,6 +500,9 @@ func TestCompressedPushesKeepTheLimitOfTheirSubscriber(t *testing.T) {
 		return frame{2, id, `{"optype":4,"topic_key":"news","topic_msg":"` + repeat("a", size) + `"}`}
 	}
 	pub.send(publish("long", 20_000), publish("fits", 8000))
+	gap := sub.expect()
+	assert.Equal(t, int32(22), gap.mtype, "it is told of what it could not take")
+	assert.JSONEq(t, `{"topic_key":"news","missed":1}`, gap.body)
 	got := sub.expect()
 	assert.Equal(t, "fits", got.id)
 	assert.Equal(t, int32(2|s2Bits), got.mtype)

@@ -52,8 +52,17 @@ func askings() []asking {
 		{name: "subscribe", verb: access.Subscribe, mtype: 2, body: `{"optype":2,"topic_key":"room.N"}`},
 		{name: "cancel", verb: access.Subscribe, mtype: 2, body: `{"optype":3,"topic_key":"room.N"}`},
 		{name: "publish", verb: access.Publish, mtype: 2, body: `{"optype":4,"topic_key":"room.N","topic_msg":"intruder"}`},
+		{name: "delete messages", verb: access.RemoveTopic, mtype: 2, body: `{"optype":23,"topic_key":"room.N","offsets":[1]}`, modern: true},
 		{name: "remove topic", verb: access.RemoveTopic, mtype: 2, body: `{"optype":1,"topic_key":"room.N"}`},
 	}
+	list = append(list,
+		asking{name: "create topic with settings", verb: access.CreateTopic, mtype: 2, body: `{"optype":0,"topic_key":"room.N","settings":{"retain":true}}`, modern: true},
+		asking{name: "set topic", verb: access.CreateTopic, mtype: 2, body: `{"optype":16,"topic_key":"room.N","settings":{}}`, modern: true},
+		asking{name: "topic info", verb: access.Subscribe, mtype: 2, body: `{"optype":17,"topic_key":"room.N"}`, modern: true},
+		asking{name: "read topic", verb: access.Subscribe, mtype: 2, body: `{"optype":21,"topic_key":"room.N"}`, modern: true},
+		asking{name: "subscribe to many", verb: access.Subscribe, mtype: 2, body: `{"optype":2,"topic_key":"room.*","sub":"a"}`, modern: true, about: "room.*"},
+		asking{name: "subscribe in a group", verb: access.Subscribe, mtype: 2, body: `{"optype":2,"topic_key":"room.N","sub":"b","group":"g"}`, modern: true},
+	)
 	for _, look := range []string{`"op":"get"`, `"op":"stat"`, `"op":"exists"`, `"op":"ls"`, `"op":"ls","recursive":true,"with_data":true`,
 		`"op":"watch","scope":"node"`, `"op":"watch","scope":"children"`, `"op":"watch","scope":"subtree"`} {
 		list = append(list, asking{name: look + " of a provider", verb: access.Discover, mtype: 32, body: `{` + look + `,"path":"/services/room.N"}`, modern: true, first: "node_read /services/room.N"})

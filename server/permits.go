@@ -117,14 +117,21 @@ func (c *conn) permitsService(m *message.ServiceRequest) error {
 	return err
 }
 
+// permitsTopic: who may create a topic may say how it treats its messages, who may remove it
+// may remove single ones, and who may subscribe to it may read what it keeps and what is
+// known of it, and forget consumers.
 func (c *conn) permitsTopic(m *message.TopicRequest) error {
 	switch m.Op {
-	case abstract.TopicCreate:
+	case abstract.TopicCreate, abstract.TopicSet:
 		return c.may(access.CreateTopic, m.Topic)
-	case abstract.TopicRemove:
+	case abstract.TopicRemove, abstract.TopicDelete:
 		return c.may(access.RemoveTopic, m.Topic)
-	case abstract.TopicPublish:
+	case abstract.TopicPublish, abstract.TopicSend:
 		return c.may(access.Publish, m.Topic)
+	case abstract.TopicList: // the answer has what the peer may know
+		return nil
+	case abstract.TopicAck: // of what it has been given
+		return nil
 	}
 	return c.may(access.Subscribe, m.Topic)
 }

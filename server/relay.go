@@ -96,11 +96,19 @@ func (r *relay) take(t *turn, req *message.RpcRequest) bool {
 
 // pass passes a call on. An error says that nothing was done.
 func (r *relay) pass(t *turn, req *message.RpcRequest) error {
+	return r.counted(func() error { return r.begin(t, req) })
+}
+
+// counted begins something that counts as under way; without an error it ends with exit.
+func (r *relay) counted(begin func() error) error {
 	if !r.on.Load() {
 		return abstract.Errorf(abstract.Unsupported, "this broker passes no calls on; call the provider directly")
 	}
 	r.active.Add(1) // before the look, so that drain cannot miss it
-	err := r.begin(t, req)
+	err := error(abstract.Errorf(abstract.Draining, "the broker is shutting down; call again soon"))
+	if !r.ep.draining() {
+		err = begin()
+	}
 	if err != nil {
 		r.exit()
 	}
@@ -108,9 +116,6 @@ func (r *relay) pass(t *turn, req *message.RpcRequest) error {
 }
 
 func (r *relay) begin(t *turn, req *message.RpcRequest) error {
-	if r.ep.draining() {
-		return abstract.Errorf(abstract.Draining, "the broker is shutting down; call again soon")
-	}
 	deadline := t.now.Add(patienceOf(req.TimeoutMs))
 	left := time.Until(deadline)
 	if left <= 0 {

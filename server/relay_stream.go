@@ -36,21 +36,10 @@ func (r *relay) takeStream(t *turn, req *message.StreamRequest) bool {
 
 // passStream passes a stream on. An error says that nothing was done.
 func (r *relay) passStream(t *turn, req *message.StreamRequest) error {
-	if !r.on.Load() {
-		return abstract.Errorf(abstract.Unsupported, "this broker passes no calls on; call the provider directly")
-	}
-	r.active.Add(1) // before the look, so that drain cannot miss it
-	err := r.beginStream(t, req)
-	if err != nil {
-		r.exit()
-	}
-	return err
+	return r.counted(func() error { return r.beginStream(t, req) })
 }
 
 func (r *relay) beginStream(t *turn, req *message.StreamRequest) error {
-	if r.ep.draining() {
-		return abstract.Errorf(abstract.Draining, "the broker is shutting down; call again soon")
-	}
 	call := &message.RpcRequest{Header: req.Header, Method: req.Method, Instance: req.Instance}
 	end, instance, err := r.choose(call)
 	if err != nil {

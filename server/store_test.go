@@ -14,6 +14,7 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/client"
+	"trefoil/concrete/mem"
 	"trefoil/concrete/memstore"
 	"trefoil/concrete/message"
 	"trefoil/server"
@@ -142,6 +143,33 @@ func TestRequestsOfAConnectionKeepTheirOrderBehindTheStore(t *testing.T) {
 	for _, id := range []string{"3", "4"} {
 		assert.Equal(t, id, r.expect().id)
 	}
+}
+
+// TestTheEndOfAConnectionComesBehindItsRegistrations is what the registry counts on: it
+// is asked for nothing by a connection whose end it has seen.
+func TestTheEndOfAConnectionComesBehindItsRegistrations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &waitingStore{Store: memstore.New()}
+		defer store.Close()
+		network := mem.NewNetwork()
+		serve(t, server.NewBroker("srv", server.WithTransport(network.Server), server.WithLogger(quietLog()), server.WithRoles(server.RoleRegistry), server.WithStore(store)))
+		watcher := rawOver(t, network, "srv").hello()
+		watcher.send(frame{4, "1", `{"optype":1,"method":"m"}`})
+		watcher.expectNot(18)
+		provider := rawOver(t, network, "srv").hello()
+		release := store.hold()
+		provider.send(
+			frame{4, "1", `{"optype":0,"method":"m","host":{"ip":"h","port":1},"instance":"i"}`},
+			frame{20, "bye", `{"rcode":0}`},
+		)
+		provider.Close()
+		synctest.Wait()
+		release()
+		assert.Equal(t, 2.0, watcher.expectNot(18).field("optype"))
+		gone := watcher.expectNot(18)
+		assert.Equal(t, 3.0, gone.field("optype"))
+		assert.Equal(t, "left", gone.field("reason"), "as its end says, not as a stray is removed")
+	})
 }
 
 func TestRequestsThatWaitForTheStoreAreBounded(t *testing.T) {

@@ -36,16 +36,21 @@ func (p *pushes) packWith(s *TopicServer, m abstract.CompressMethod) {
 		return
 	}
 	f.whole = p.modern.single
+	var packed [][]byte
 	for _, frame := range p.modern.single {
-		f.single = append(f.single, s.ep.protocol.Pack(m, frame))
+		packed = append(packed, s.ep.protocol.Pack(m, frame))
 	}
-	f.join(p.max)
+	f.joinWhole(p.max, packed)
+	f.longest = p.modern.longest
 }
 
 // formFor is the form in which a subscriber gets the messages.
 func (s *TopicServer) formFor(p *pushes, to *subscriber) *form {
 	if to.legacy {
 		return p.forLegacy(s)
+	}
+	if to.sub.Tag != "" {
+		return p.forTag(to.sub.Tag)
 	}
 	if p.packed != nil {
 		if f := &p.packed[to.conn.packing()]; len(f.single) > 0 {

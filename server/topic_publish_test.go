@@ -6,8 +6,10 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,23 +21,34 @@ import (
 // fakeConn is a connection that keeps what is queued, its lanes' frames included.
 type fakeConn struct {
 	abstract.BaseConnection
+	mu     sync.Mutex
 	queued []abstract.Frame
 }
 
 func (f *fakeConn) Queue(frame abstract.Frame) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.queued = append(f.queued, frame)
 	return nil
 }
 func (f *fakeConn) Flush()                                     {}
 func (f *fakeConn) RemoteAddr() net.Addr                       { return &net.TCPAddr{} }
 func (f *fakeConn) NewLane(abstract.LaneConfig) abstract.Lane  { return fakeLane{f} }
-func (f *fakeConn) drain() (frames []abstract.Frame)           { frames, f.queued = f.queued, nil; return frames }
 func (f *fakeConn) said(t *testing.T, s *TopicServer) []string { return said(t, s, f.drain()) }
+
+func (f *fakeConn) drain() (frames []abstract.Frame) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	frames, f.queued = f.queued, nil
+	return frames
+}
 
 type fakeLane struct{ *fakeConn }
 
 func (fakeLane) Close()         {}
 func (fakeLane) Missed() uint64 { return 0 }
+func (fakeLane) Room() int      { return 1 << 30 }
+func (fakeLane) OnRoom(func())  {}
 
 // said is what frames say: "push ID", "rsp ID RCODE".
 func said(t *testing.T, s *TopicServer, frames []abstract.Frame) (list []string) {
@@ -45,9 +58,14 @@ func said(t *testing.T, s *TopicServer, frames []abstract.Frame) (list []string)
 		messages := decode(t, s, f.Bytes)
 		assert.Len(t, messages, f.Count, "a frame says how many messages it holds")
 		for _, m := range messages {
-			if rsp, ok := m.(*message.TopicResponse); ok {
-				list = append(list, "rsp "+m.ID()+" "+strconv.Itoa(int(rsp.Code)))
-			} else {
+			switch m := m.(type) {
+			case *message.TopicResponse:
+				list = append(list, "rsp "+m.ID()+" "+strconv.Itoa(int(m.Code)))
+			case *message.TopicRequest:
+				if m.Op == abstract.TopicRemove {
+					list = append(list, "removed "+m.Topic)
+					continue
+				}
 				list = append(list, "push "+m.ID())
 			}
 		}
@@ -128,7 +146,7 @@ func TestPublishesOfABatchAreServedInOrder(t *testing.T) {
 		{"cancelling ends in the middle", []op{{subscribe, "s", "t"}, {publish, "1", "t"}, {cancel, "c", "t"}, {publish, "2", "t"}},
 			[]string{"rsp s 0", "push 1", "rsp 1 0", "rsp c 0", "rsp 2 0"}, []string{"push 1", "push 2"}, 2},
 		{"removing ends in the middle", []op{{publish, "1", "t"}, {remove, "r", "t"}, {publish, "2", "t"}, {publish, "3", "t"}},
-			[]string{"rsp 1 0", "rsp r 0", "rsp 2 8", "rsp 3 8"}, []string{"push 1"}, 1},
+			[]string{"rsp 1 0", "rsp r 0", "rsp 2 8", "rsp 3 8"}, []string{"push 1", "removed t"}, 2},
 		{"creating begins in the middle", []op{{publish, "1", "new"}, {create, "c", "new"}, {publish, "2", "new"}},
 			[]string{"rsp 1 8", "rsp c 0", "rsp 2 0"}, nil, 0},
 		{"a faulty publish breaks the run", []op{{publish, "1", "t"}, {9, "bad", "t"}, {publish, "2", "t"}},
@@ -263,4 +281,10 @@ func TestTheBrokerAllocatesNothingForADelivery(t *testing.T) {
 	few, many := perBatch(10), perBatch(210)
 	assert.Less(t, (many-few)/(200*8), 0.01, "%v allocations for 10 subscribers, %v for 210", few, many)
 	assert.Less(t, few, 24.0, "a batch of 8 messages")
+}
+
+// There may be a million of them, and 300 bytes are what a subscription may take with its
+// queue: 64 in the index, 64 of its lane, 16 for the notice of what it lost, and about 25 in lists.
+func TestSubscriberIsSmall(t *testing.T) {
+	assert.LessOrEqual(t, unsafe.Sizeof(subscriber{}), uintptr(112))
 }

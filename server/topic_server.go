@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"trefoil/abstract"
-	"trefoil/business/access"
 	"trefoil/business/dispatch"
 	"trefoil/business/topic"
+	"trefoil/concrete/memlog"
 	"trefoil/concrete/message"
 )
 
@@ -21,6 +21,18 @@ type TopicServer struct {
 	ep     *endpoint
 	index  index // its lock guards topics: finding subscribers and queueing a message at all of them are one step
 	topics *topic.TopicManager
+
+	run     string           // of this process
+	feeds   map[string]*feed // of topics that were used; behind the index's lock, as what follows
+	groups  map[groupKey]*group
+	served  map[consumerKey]*consumer
+	leaving map[consumerKey]*consumer // have ended, and still give back what they had
+	pushes  uint64                    // counts what was pushed, to find what a group was offered already
+	reads   readSlots                 // of catch-ups
+	grouped int64                     // bytes that wait in groups, or are in the hands of members
+	logs    abstract.TopicLog         // what topics keep in memory
+	durable abstract.TopicLog         // what they keep on disk; nil: nothing
+	broom   broom
 
 	skipped atomic.Uint64 // pushes that were larger than their subscriber takes
 }
@@ -35,7 +47,11 @@ func NewTopicServer(addr string, opts ...Option) *TopicServer {
 }
 
 func newTopicServer(ep *endpoint, store abstract.Store) *TopicServer {
-	s := &TopicServer{ep: ep, topics: topic.NewTopicManager(topic.Config{})}
+	s := &TopicServer{
+		ep: ep, topics: topic.NewTopicManager(topic.Config{}), run: newEpoch(), feeds: make(map[string]*feed), reads: make(readSlots, maxReads),
+		groups: make(map[groupKey]*group), served: make(map[consumerKey]*consumer), leaving: make(map[consumerKey]*consumer),
+		logs: memlog.New(memlog.Config{MaxBytes: ep.cfg.topicMemory}), durable: ep.cfg.topicLog,
+	}
 	s.index.init(store, s.topics.Applied)
 	dispatch.On(ep.dispatch, abstract.ReqTopic, s.onTopicRequest)
 	ep.attach(s, store)
@@ -61,54 +77,113 @@ func (s *TopicServer) close()                { s.index.close() }
 // start takes the topics in the store into the index.
 func (s *TopicServer) start() error {
 	s.index.follow(topic.Prefix, s.apply)
-	return load(s.index.store, topic.Prefix, func(kvs []abstract.KV, rev int64) bool {
+	err := load(s.index.store, topic.Prefix, func(kvs []abstract.KV, rev int64) bool {
 		s.index.Lock()
 		defer s.index.Unlock()
 		_, ok := s.topics.Load(kvs, rev)
+		if ok {
+			s.sweep(topic.RemovedIn(kvs))
+		}
 		return ok
 	})
+	if err == nil && s.durable != nil {
+		s.ep.errands.Go(s.resumeLater)
+	}
+	return err
 }
 
-// onTopicRequest serves the five topic operations.
+// onTopicRequest serves the topic operations.
 func (s *TopicServer) onTopicRequest(t *turn, m *message.TopicRequest) {
-	writes := m.Op == abstract.TopicCreate || m.Op == abstract.TopicRemove
-	if t.later(m, writes && !s.index.store.Instant()) {
+	if m.Op == abstract.TopicAck && t.conn.modern() { // waits for nothing that comes before it
+		s.ack(t, m)
+		return
+	}
+	writes := m.Op == abstract.TopicCreate || m.Op == abstract.TopicRemove || m.Op == abstract.TopicSet
+	if t.patiently(m, false) || t.later(m, (writes || s.creates(m)) && !s.index.store.Instant() || s.asksLog(m)) {
 		return
 	}
 	c := t.conn
-	var err error
+	var rsp *message.TopicResponse // nil: that it was done is all there is to say
+	m, err := s.asMeant(t, m)
+	if err != nil {
+		if m.Op != abstract.TopicSend || !c.modern() {
+			c.refuse(m, err)
+		}
+		return
+	}
 	switch m.Op {
 	case abstract.TopicCreate:
-		err = s.change(s.topics.PlanCreate, m.Topic)
+		err = s.create(c, m)
 	case abstract.TopicRemove:
-		err = s.change(s.topics.PlanRemove, m.Topic)
+		err = s.change(func() (abstract.Txn, error) { return s.topics.PlanRemove(m.Topic) })
 	case abstract.TopicSubscribe:
-		err = s.subscribe(c, m.Topic)
+		if err = s.subscribe(c, m); err == nil {
+			return
+		}
 	case abstract.TopicCancel:
-		err = s.cancel(c, m.Topic)
-	case abstract.TopicPublish:
+		err = s.cancel(c, m)
+	case abstract.TopicPublish, abstract.TopicSend:
 		s.publish(t, m)
 		return
+	case abstract.TopicSet:
+		err = s.set(c, m)
+	case abstract.TopicInfo:
+		rsp, err = s.info(c, m)
+	case abstract.TopicList:
+		rsp, err = s.list(c, m)
+	case abstract.TopicRead:
+		rsp, err = s.read(c, m)
+	case abstract.TopicForget:
+		err = s.forgetConsumer(c, m)
+	case abstract.TopicDelete:
+		err = s.deleteMessages(c, m)
 	}
 	if err != nil {
 		c.refuse(m, err)
 		return
 	}
-	c.reply(&message.TopicResponse{Header: message.ID(m.ID())})
+	if rsp == nil {
+		rsp = new(message.TopicResponse)
+	}
+	rsp.Header = message.ID(m.ID())
+	c.reply(rsp)
 }
 
-// change runs the transaction that plan makes for a topic, and returns when the
-// index has it.
-func (s *TopicServer) change(plan func(string) (abstract.Txn, error), name string) error {
+// asksLog reports whether a request waits for the log of a durable topic.
+func (s *TopicServer) asksLog(m *message.TopicRequest) bool {
+	switch m.Op {
+	case abstract.TopicSubscribe, abstract.TopicInfo, abstract.TopicRead, abstract.TopicForget, abstract.TopicDelete:
+		s.index.Lock()
+		defer s.index.Unlock()
+		info, _ := s.topics.Topic(m.Topic)
+		return info.Settings.Durable
+	}
+	return false
+}
+
+// creates reports whether a subscription makes its topic.
+func (s *TopicServer) creates(m *message.TopicRequest) bool {
+	if m.Op != abstract.TopicSubscribe || len(s.ep.cfg.autoTopics) == 0 {
+		return false
+	}
 	s.index.Lock()
-	txn, err := plan(name)
+	defer s.index.Unlock()
+	_, there := s.topics.Topic(m.Topic)
+	return !there
+}
+
+// change runs the transaction that plan makes, and returns when the index has it.
+func (s *TopicServer) change(plan func() (abstract.Txn, error)) error {
+	s.index.Lock()
+	txn, err := plan()
 	s.index.Unlock()
 	if err != nil || len(txn.Then) == 0 {
 		return err
 	}
 	ctx := storeContext(time.Now().Add(storeTimeout))
 	defer ctx.finish()
-	_, _, err = s.index.run(ctx, txn) // where it has not succeeded, somebody else has just done the same
+	_, told, err := s.index.run(ctx, txn) // where it has not succeeded, somebody else has just done the same
+	flushAll(told)
 	return err
 }
 
@@ -117,48 +192,14 @@ func (s *TopicServer) apply(change abstract.Change) {
 	s.index.Lock()
 	defer s.index.Unlock()
 	for _, sub := range s.topics.Apply(change) { // the topic is gone, and they with it
-		sub.Lane.Close()
+		to := sub.Lane.(*subscriber)
+		s.left(to)
+		s.over(to, errRemoved(sub.Filter))
+		s.index.tell(to.conn)
 	}
+	s.forgetRemoved(change)
+	s.sweep(topic.RemovedBy(change))
 	s.index.advanced()
-}
-
-// subscribe gives a connection a queue of its own for a topic. Subscribing again
-// changes nothing.
-func (s *TopicServer) subscribe(c *conn, name string) error {
-	s.index.Lock()
-	defer s.index.Unlock()
-	sub, err := s.topics.Subscribe(topic.ConnID(c.id), name)
-	if err != nil || sub.Lane != nil {
-		return err
-	}
-	if err := c.acquire(access.Subscriptions); err != nil {
-		_, _ = s.topics.Cancel(topic.ConnID(c.id), name) // it is there
-		return err
-	}
-	cfg := abstract.LaneConfig{MaxBytes: s.ep.limits.Load().SubscriberQueue, Policy: abstract.CloseConnection}
-	if c.modern() {
-		cfg.Policy = abstract.DropOldest
-		cfg.Gap = func(missed uint64) abstract.Frame { return s.gap(c, name, missed) }
-	}
-	sub.Lane = &subscriber{Lane: c.NewLane(cfg), conn: c, legacy: !c.modern(), limit: c.judge.MaxFrame()}
-	return nil
-}
-
-// gap is the notice to a subscriber that it has lost messages.
-func (s *TopicServer) gap(c *conn, name string, missed uint64) abstract.Frame {
-	frame, _ := c.encode(&message.GapNotice{Header: message.ID(s.ep.newID()), Topic: name, Missed: missed})
-	return frame // without bytes when it could not be encoded, which encode has logged
-}
-
-func (s *TopicServer) cancel(c *conn, name string) error {
-	s.index.Lock()
-	defer s.index.Unlock()
-	sub, err := s.topics.Cancel(topic.ConnID(c.id), name)
-	if err != nil {
-		return err
-	}
-	sub.Lane.Close()
-	return nil
 }
 
 // lost leaves no trace of a connection.
@@ -167,7 +208,7 @@ func (s *TopicServer) lost(t *turn) {
 	defer s.index.Unlock()
 	for _, sub := range s.topics.Disconnect(topic.ConnID(t.conn.id)) {
 		if sub.Lane != nil {
-			sub.Lane.Close()
+			s.left(sub.Lane.(*subscriber))
 		}
 	}
 }

@@ -29,6 +29,7 @@ type turn struct {
 	out     []byte                 // frames of responses, to be queued together
 	outs    int                    // how many
 	pushes  pushes                 // of the publishes that are being served
+	told    message.TopicResponse  // what answers them
 	answer  router.Answer          // of the handler that runs
 
 	state  atomic.Uint32
@@ -40,6 +41,7 @@ type turn struct {
 
 	broke   error  // the peer has used up its quota of bytes: the batch is refused
 	errand  bool   // off the connection's own turn; see errands
+	patient bool   // the same, of what waits for other peers
 	watched bool   // the watchdog knows the turn; for its owner
 	index   int    // where the turn stands in the watchdog's list; behind the watchdog's lock
 	seen    uint32 // begun when the watchdog looked last; behind its lock
@@ -67,13 +69,20 @@ func newTurn(c *conn, batch []abstract.BaseMessage) *turn {
 	return t
 }
 
+// newErrandTurn begins the handling of what no connection waits for.
+func newErrandTurn() *turn {
+	t := newTurn(nil, nil)
+	t.now, t.errand = time.Now(), true
+	return t
+}
+
 // free gives the memory back. Nobody may know the turn any more.
 func (t *turn) free() {
 	clear(t.waiting)
 	clear(t.touched)
 	t.conn, t.next, t.touched = nil, 0, t.touched[:0]
-	t.answer.Response = message.RpcResponse{}
-	t.out, t.outs, t.req, t.ctx, t.passed, t.watched, t.errand, t.broke = nil, 0, nil, nil, nil, false, false, nil
+	t.answer.Response, t.told = message.RpcResponse{}, message.TopicResponse{}
+	t.out, t.outs, t.req, t.ctx, t.passed, t.watched, t.errand, t.patient, t.broke = nil, 0, nil, nil, nil, false, false, false, nil
 	t.came = time.Time{}
 	t.looked.Store(false)
 	t.state.Store(turnOpen)

@@ -66,6 +66,7 @@ func Run(t *testing.T, f Fixture) {
 		"a registry closes while it is connecting":   closesEarly,
 		"an ended context ends the wait":             cancelled,
 		"a closed registry says so":                  closed,
+		"names that cannot be asked for are refused": unaskable,
 	}
 	names := make([]string, 0, len(tests))
 	for name := range tests {
@@ -595,4 +596,33 @@ func closed(t *testing.T, f Fixture) {
 	require.ErrorIs(t, r.Register(within(t), provider(fresh("get"), 1)), abstract.ErrDisconnected)
 	_, err := r.Discover(within(t), fresh("get"))
 	require.ErrorIs(t, err, abstract.ErrDisconnected)
+	require.ErrorIs(t, refusedFollowing(t, r, fresh("get")), abstract.ErrDisconnected)
+}
+
+// refusedFollowing follows what cannot be followed, and returns what the follower is told:
+// once.
+func refusedFollowing(t *testing.T, r abstract.Registry, method string) error {
+	t.Helper()
+	told := make(chan abstract.Providers, 10)
+	stop := r.Follow(method, func(p abstract.Providers) { told <- p })
+	select {
+	case p := <-told:
+		stop()
+		assert.Empty(t, told, "it is told once")
+		return p.Err
+	case <-within(t).Done():
+		require.Fail(t, "the follower was never told", method)
+		return nil
+	}
+}
+
+// unaskable: names that no method can have are an error for who asks, too.
+func unaskable(t *testing.T, f Fixture) {
+	r := f.open(t)
+	for _, name := range []string{"", strings.Repeat("x", 1000)} {
+		_, err := r.Discover(within(t), name)
+		assert.True(t, errors.Is(err, abstract.ErrInvalidParams) || errors.Is(err, abstract.ErrInvalidMessage), "%d bytes: %v", len(name), err)
+		err = refusedFollowing(t, r, name)
+		assert.True(t, errors.Is(err, abstract.ErrInvalidParams) || errors.Is(err, abstract.ErrInvalidMessage), "%d bytes: %v", len(name), err)
+	}
 }

@@ -3,6 +3,8 @@ package topic
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"trefoil/bench/internal/harness"
 )
@@ -19,6 +21,13 @@ type Bus struct {
 	// InFlight is how many goroutines publish on one connection: 1 where
 	// Publish returns before the broker has answered.
 	InFlight int
+	// Shapes are who publishes to how many in the saturated cells that it has a part in; nil: it has one everywhere.
+	Shapes []string
+}
+
+// in says whether a bus has a part in a cell.
+func (b Bus) in(c cell) bool {
+	return b.Shapes == nil || c.rate == 0 && slices.ContainsFunc(b.Shapes, func(s string) bool { return strings.HasPrefix(c.name, s+" ") })
 }
 
 // Conn is one connection to a Bus. A connection either publishes or subscribes.
@@ -43,6 +52,7 @@ func Buses() []Bus {
 	return []Bus{
 		{Name: "floor", Kind: harness.Floor, Serve: serveFloor, Dial: dialFloor, InFlight: 1},
 		{Name: "trefoil", Kind: harness.Ours, Serve: ServeTrefoil, Dial: dialTrefoil, InFlight: 1},
+		{Name: "trefoil-history", Kind: harness.Ours, Serve: ServeTrefoil, Dial: dialHistory, InFlight: 1, Shapes: []string{"1x100", "10x10", "1x3"}},
 		{Name: "nats", Kind: harness.Peer, Serve: ServeNATS, Dial: dialNATS, InFlight: 1},
 		{Name: "redis", Kind: harness.Peer, Serve: serveRedis, Dial: dialRedis, InFlight: 1},
 	}

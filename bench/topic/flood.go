@@ -171,6 +171,7 @@ const timedEvery = 64
 func (p *publisher) saturate(ctx context.Context, i int) {
 	conn, w, topic := p.conns[i], p.windows[i], p.flood.Topic(i)
 	payload := newPayload(p.flood.Size)
+	all := context.WithoutCancel(ctx) // what was counted is sent, also at the end
 	flush := func() { p.check(ctx, conn.Flush()) }
 	for ctx.Err() == nil {
 		n, ok := w.take(flush)
@@ -182,7 +183,7 @@ func (p *publisher) saturate(ctx context.Context, i int) {
 		} else {
 			untimed(payload)
 		}
-		p.check(ctx, conn.Publish(ctx, topic, payload))
+		p.check(ctx, conn.Publish(all, topic, payload))
 		p.messages.Add(1)
 	}
 }
@@ -193,9 +194,10 @@ func (p *publisher) pace(ctx context.Context, rate float64) {
 		topic int
 		due   int64
 	}
+	all := context.WithoutCancel(ctx)
 	publish := func(o order, payload []byte) {
 		putStamp(payload, o.due)
-		p.check(ctx, p.conns[o.topic].Publish(ctx, p.flood.Topic(o.topic), payload))
+		p.check(ctx, p.conns[o.topic].Publish(all, p.flood.Topic(o.topic), payload))
 		p.check(ctx, p.conns[o.topic].Flush())
 		p.messages.Add(1)
 	}

@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ const (
 	FigCPUPublisher = "cpu_publisher_us" // of the publishing process, per delivery
 	FigLost         = "lost"             // messages that the broker dropped
 	FigStalls       = "stalls"           // windows given up because a subscriber stood still
+	FigPublished    = "published"        // messages, from before the interval to behind it
 )
 
 // The names of the programs beside the brokers, which are named like the buses.
@@ -45,6 +47,10 @@ func Table() harness.Table {
 			{Key: harness.FigPeakServer, Title: "broker peak, KiB"},
 			{Key: harness.FigPeakClient, Title: "subscriber peak, KiB"},
 			{Key: FigLost, Title: "lost"},
+			{Key: FigKept, Title: "rate by that without the stopped one", Higher: true},
+			{Key: FigDearer, Title: "broker CPU by that"},
+			{Key: FigQueue, Title: "held for the stopped one, KiB"},
+			{Key: FigUntold, Title: "lost and not told"},
 			{Key: harness.FigErrors, Title: "errors"},
 			{Key: harness.FigGrowthFrom, Title: "broker CPU with 100, µs"},
 			{Key: harness.FigGrowthTo, Title: "broker CPU with 1000, µs"},
@@ -58,7 +64,7 @@ func Table() harness.Table {
 			{File: "topic-paced", Title: "20,000 deliveries/s, one message at a time: broker CPU per delivery, µs", Figure: harness.FigCPUServer,
 				Cells: []string{"1x1 128B paced", "1x100 128B paced", "1x1000 128B paced"}},
 		},
-		Serve: map[string]harness.ServeFunc{rolePublish: ServePublisher},
+		Serve: map[string]harness.ServeFunc{rolePublish: ServePublisher, roleBystander: serveBystander},
 		Load:  map[string]harness.LoadFunc{roleSubscribe: loadSubscribers},
 		Run:   run,
 	}
@@ -128,6 +134,9 @@ func sizeName(bytes int) string {
 func run(ctx context.Context, r *harness.Runner) error {
 	for _, c := range cellsOf(r.Options) {
 		err := r.Rounds(ctx, c.name, func(ctx context.Context, bus string) (harness.Sample, error) {
+			if b, err := BusOf(bus); err != nil || !b.in(c) {
+				return nil, cmp.Or(err, harness.ErrNoRow)
+			}
 			return measure(ctx, r, c.flood, bus, c.rate)
 		})
 		if err != nil {
@@ -140,7 +149,7 @@ func run(ctx context.Context, r *harness.Runner) error {
 			name := fmt.Sprintf("%s at %g%%", c.name, percent)
 			err := r.Rounds(ctx, name, func(ctx context.Context, bus string) (harness.Sample, error) {
 				peak, ok := r.Result.Median(c.name, bus, harness.FigRate)
-				if !ok {
+				if b, err := BusOf(bus); !ok || err != nil || b.Shapes != nil {
 					return nil, harness.ErrNoRow
 				}
 				return measure(ctx, r, c.flood, bus, peak*percent/100)
@@ -151,7 +160,7 @@ func run(ctx context.Context, r *harness.Runner) error {
 		}
 	}
 	r.Growth("growth 100 to 1000", "1x100 128B", "1x1000 128B", harness.FigCPUServer)
-	return nil
+	return runStopped(ctx, r)
 }
 
 // job is what the subscribing process is asked to do.
@@ -241,7 +250,7 @@ func finish(ctx context.Context, publisher harness.Ready, s harness.Sample) erro
 	if err := harness.Command(ctx, publisher, "stop", nil, &p); err != nil {
 		return err
 	}
-	s[FigStalls], s[harness.FigErrors] = float64(p.Stalls), float64(p.Errors)
+	s[FigStalls], s[harness.FigErrors], s[FigPublished] = float64(p.Stalls), float64(p.Errors), float64(p.Messages)
 	if p.Errors > 0 {
 		return fmt.Errorf("%d messages were not published, the first because: %s", p.Errors, p.Error)
 	}

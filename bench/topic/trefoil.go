@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"trefoil/abstract"
 	"trefoil/bench/internal/harness"
 	"trefoil/client"
 	"trefoil/server"
@@ -50,19 +51,32 @@ func ServeTrefoil(context.Context, json.RawMessage) (*harness.Served, error) {
 	}}, nil
 }
 
+// history is how many messages the topics of trefoil-history keep.
+const history = 1000
+
 type trefoilConn struct {
 	conn   *client.Conn
 	topics *client.TopicClient
+	create abstract.TopicSettings
 	failed atomic.Pointer[error] // of a publish; told by the next Flush
 	note   func(error)
 }
 
 func dialTrefoil(ctx context.Context, addr string) (Conn, error) {
+	return dialTopics(ctx, addr, abstract.TopicSettings{})
+}
+
+func dialHistory(ctx context.Context, addr string) (Conn, error) {
+	return dialTopics(ctx, addr, abstract.TopicSettings{History: abstract.History{Count: history}})
+}
+
+// dialTopics makes topics with settings; the zero value is a plain topic.
+func dialTopics(ctx context.Context, addr string, settings abstract.TopicSettings) (Conn, error) {
 	conn, err := client.Dial(ctx, addr, client.WithLogger(quiet()), client.WithConnectTimeout(30*time.Second), client.WithHelloTimeout(30*time.Second))
 	if err != nil {
 		return nil, err
 	}
-	c := &trefoilConn{conn: conn, topics: client.NewTopicClient(conn)}
+	c := &trefoilConn{conn: conn, topics: client.NewTopicClient(conn), create: settings}
 	c.note = func(err error) {
 		if err != nil {
 			c.failed.Store(&err)
@@ -72,7 +86,7 @@ func dialTrefoil(ctx context.Context, addr string) (Conn, error) {
 }
 
 func (c *trefoilConn) Create(ctx context.Context, topic string) error {
-	return c.topics.Create(ctx, topic)
+	return c.topics.CreateWith(ctx, topic, c.create)
 }
 
 // Publish does not wait for the broker's answer, which comes all the same.

@@ -204,6 +204,20 @@ func TestChecksThatHold(t *testing.T) {
 	b.act(with(del("/a"), func(a *action) { a.Version = 2 }))
 }
 
+// A check tells of the node as it is when it holds, and not as it was when it was planned.
+func TestACheckTellsOfWhatWasWrittenMeanwhile(t *testing.T) {
+	b := newBroker(t, Config{})
+	b.create("/a", "")
+	plan, err := b.m.Plan(1, "s1", &message.NodeRequest{NodeAction: action{Op: abstract.NodeCheck, Path: "/a"}})
+	require.NoError(t, err)
+	b.act(set("/a", "longer"))
+	now := b.stat("/a")
+	require.EqualValues(t, 2, now.Version)
+	res := b.txn(plan.Txn)
+	require.True(t, res.Succeeded)
+	assert.Equal(t, &now, b.m.Response(plan, res.Revision).Node.Stat)
+}
+
 func TestParentsAreMadeOnDemand(t *testing.T) {
 	b := newBroker(t, Config{})
 	b.create("/a", "1")

@@ -78,6 +78,9 @@ func (m *NodeManager) Response(p *Plan, revision int64) *message.NodeResponse {
 	}
 	for i := range p.results {
 		if s := p.results[i].Stat; s != nil {
+			if !p.multi && s.Modified != 0 { // a check, which relies on no more than it was asked for
+				m.renew(p.results[i].Path, s)
+			}
 			m.complete(p.results[i].Path, s, revision)
 		}
 	}
@@ -90,6 +93,14 @@ func (m *NodeManager) Response(p *Plan, revision int64) *message.NodeResponse {
 		rsp.Node = &p.results[0]
 	}
 	return rsp
+}
+
+// renew makes what was known of a node before the transaction what is known now, in which
+// somebody else may have written it.
+func (m *NodeManager) renew(path string, s *message.NodeStat) {
+	if n := m.nodes[path]; n != nil && n.created == s.Created {
+		*s = n.stat()
+	}
 }
 
 // complete fills in what was not known before the transaction: its revision, and

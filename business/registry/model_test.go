@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -213,7 +214,6 @@ func (m *model) forget(conn ConnID) {
 type pending struct {
 	txns  []abstract.Txn
 	apply func() []Notice // the same in the model
-	gone  bool
 }
 
 // world is the manager and the model side by side.
@@ -221,7 +221,9 @@ type world struct {
 	broker  *broker
 	other   *PDManager // of another broker on the same store
 	model   *model
-	conns   []ConnID
+	conns   []ConnID // that live
+	held    []ConnID // that are gone, and whose providers are kept
+	last    ConnID   // the newest
 	pending map[ConnID]pending
 	views   map[ConnID]map[string]map[abstract.Host]bool // by connection and method: what a legacy peer has been told
 }
@@ -232,6 +234,7 @@ func newWorld(t *rapid.T) *world {
 		other:   NewPDManager(Config{Broker: "b"}),
 		model:   &model{discoverers: map[string]map[ConnID]bool{}, revisions: map[string]uint64{}, marks: map[abstract.Host]abstract.ProviderState{}},
 		conns:   []ConnID{1, 2, 3, 4},
+		last:    4,
 		pending: map[ConnID]pending{},
 		views:   map[ConnID]map[string]map[abstract.Host]bool{},
 	}
@@ -314,12 +317,26 @@ func (w *world) discover(t *rapid.T) {
 	}
 }
 
-func (w *world) disconnect(t *rapid.T) {
-	conn := w.idle(t)
+// gone takes a connection out that has ended: it asks for nothing any more, and a new
+// one takes its place.
+func (w *world) gone(t *rapid.T, conn ConnID) {
 	w.model.forget(conn)
 	delete(w.views, conn)
 	w.broker.pd.Forget(conn)
-	w.pending[conn] = pending{txns: w.broker.pd.PlanDisconnect(conn, Disconnected), gone: true, apply: func() []Notice {
+	w.last++
+	require.Less(t, w.last, ConnID(99))
+	w.conns[slices.Index(w.conns, conn)] = w.last
+}
+
+func (w *world) disconnect(t *rapid.T) {
+	conn := w.idle(t)
+	w.gone(t, conn)
+	w.remove(conn)
+}
+
+// remove plans that the providers of a connection go that has ended.
+func (w *world) remove(conn ConnID) {
+	w.pending[conn] = pending{txns: w.broker.pd.PlanDisconnect(conn, Disconnected), apply: func() []Notice {
 		var notices []Notice
 		for _, o := range slices.Clone(w.model.providers) {
 			if o.conn == conn {
@@ -330,10 +347,24 @@ func (w *world) disconnect(t *rapid.T) {
 	}}
 }
 
-// lose makes a connection's providers count as lost, as that of many is.
+// lose ends a connection whose providers are kept, as those of many at once are. It waits
+// for no answer: the end of a connection comes behind all that it has asked for.
 func (w *world) lose(t *rapid.T) {
 	conn := w.idle(t)
+	w.gone(t, conn)
+	w.held = append(w.held, conn)
 	w.told(t, w.model.lose(conn), w.broker.pd.Lose(conn))
+}
+
+// lift lets go of one that is held.
+func (w *world) lift(t *rapid.T) {
+	if len(w.held) == 0 {
+		t.Skip("nobody is held")
+	}
+	i := rapid.IntRange(0, len(w.held)-1).Draw(t, "held")
+	conn := w.held[i]
+	w.held = slices.Delete(w.held, i, i+1)
+	w.remove(conn)
 }
 
 func (w *world) mark(t *rapid.T) {
@@ -407,20 +438,15 @@ func (m *model) forLegacy(method string) map[abstract.Host]bool {
 	return map[abstract.Host]bool{}
 }
 
-// commit runs the transaction of a connection that waits, in any order.
+// commit runs a transaction that waits, in any order.
 func (w *world) commit(t *rapid.T) {
-	conn := rapid.SampledFrom(w.conns).Draw(t, "conn")
-	p, waits := w.pending[conn]
-	if !waits {
-		t.Skip("does not wait")
+	if len(w.pending) == 0 {
+		t.Skip("nobody waits")
 	}
+	conn := rapid.SampledFrom(slices.Sorted(maps.Keys(w.pending))).Draw(t, "conn")
+	p := w.pending[conn]
 	delete(w.pending, conn)
 	w.told(t, p.apply(), w.broker.run(p.txns...))
-	if p.gone { // another connection takes its place
-		i := slices.Index(w.conns, conn)
-		w.conns[i] = slices.Max(w.conns) + 1
-		require.Less(t, w.conns[i], ConnID(99))
-	}
 }
 
 // reload loads what the Store holds into the index, which has it already, and
@@ -451,6 +477,7 @@ func TestPDManagerMatchesTheModel(t *testing.T) {
 			"discover":   w.discover,
 			"disconnect": w.disconnect,
 			"lose":       w.lose,
+			"lift":       w.lift,
 			"mark":       w.mark,
 			"commit":     w.commit,
 			"commit2":    w.commit, // as often as they are planned

@@ -24,6 +24,58 @@ func TestProviderThatReconnectsKeepsItsPlace(t *testing.T) {
 	assert.Equal(t, []Notice{offline(9, 3, Disconnected, "sum", modern(1, "i"))}, b.gone(3))
 }
 
+// TestProviderThatComesBackOutlivesWhatIsLeftOfIt has two connections offer a host. One of
+// them is lost and held; it comes back over a new connection while the other one takes
+// the host back, and with it what is held there.
+func TestProviderThatComesBackOutlivesWhatIsLeftOfIt(t *testing.T) {
+	tests := []struct {
+		name  string
+		steps string   // plan to come back, plan to take back, do either
+		told  []string // the discoverer
+	}{
+		{"taken back, then there again", "plan-back plan-take take back", []string{
+			"1 offline sum 10.0.0.1:2 revision=2 reason=unregistered",
+			"1 online sum 10.0.0.1:2 revision=3",
+		}},
+		{"there again, then taken back", "plan-back plan-take back take", nil},
+		{"one after the other", "plan-back back plan-take take", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBroker(t, Config{})
+			b.register(4, at(2), "sum")
+			require.Equal(t, []message.ProviderHost{at(2)}, b.discover(1, "sum"))
+			require.Empty(t, b.register(6, at(2), "sum"))
+			b.pd.Forget(6)
+			require.Empty(t, b.pd.Lose(6), "4 still offers the host")
+
+			var back, take abstract.Txn
+			var err error
+			var told []string
+			for step := range strings.FieldsSeq(tt.steps) {
+				switch step {
+				case "plan-back":
+					back, err = b.pd.PlanRegister(7, at(2), "sum")
+					require.NoError(t, err)
+					require.Len(t, back.Then, 1, "a connection's registration is its own, whoever else offers the host")
+				case "plan-take":
+					take, err = b.pd.PlanUnregister(4, Unregistered, at(2), "sum")
+					require.NoError(t, err)
+					require.Len(t, take.Then, 2, "that of 4, and what is left of 6")
+				case "back":
+					told = append(told, answer(b.run(back), "")...)
+				case "take":
+					told = append(told, answer(b.run(take), "")...)
+				}
+			}
+			assert.Equal(t, tt.told, told)
+			assert.Equal(t, []message.ProviderHost{at(2)}, b.discover(1, "sum"))
+			assert.Empty(t, b.gone(6), "nothing is left of it")
+			assert.Len(t, b.gone(7), 1, "there was nobody else")
+		})
+	}
+}
+
 func TestRegisteringAgainChangesNothing(t *testing.T) {
 	b := newBroker(t, Config{})
 	b.discover(9, "sum")

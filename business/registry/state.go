@@ -57,7 +57,8 @@ func (m *PDManager) alter(offers []*offer, do func()) []Notice {
 
 // Lose notes that a connection is gone whose providers are kept: they are shown as
 // Lost, and a provider that registers at the same host takes the place of one of them.
-// PlanDisconnect removes them as ever.
+// PlanDisconnect removes them as ever. The connection's end comes behind all that it has
+// asked for: after this nothing but that may be planned for it.
 func (m *PDManager) Lose(conn ConnID) []Notice {
 	var offers []*offer
 	for _, p := range m.provided[conn] {

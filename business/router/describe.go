@@ -222,6 +222,8 @@ func (d direction) own(t reflect.Type) bool { return d.has(t, d.json) || d.has(t
 // message.Invalid when it cannot.
 func kindOf(t reflect.Type, d direction) message.Kind {
 	switch {
+	case t == timeType:
+		return message.String
 	case t == rawType, d.has(t, d.json):
 		return message.Any
 	case t == numberType:

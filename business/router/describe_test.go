@@ -84,7 +84,7 @@ func TestParametersAreTheFieldsAsEncodingJSONSeesThem(t *testing.T) {
 		want string
 	}{
 		{"every kind", reflect.TypeFor[everyKind](), "(bool bool, int integer, uint integer, float number, text string, named string, " +
-			"list array, fixed array, bytes string, map object, struct object, any any?, raw any, number number, time any, big any, addr string, " +
+			"list array, fixed array, bytes string, map object, struct object, any any?, raw any, number number, time string, big any, addr string, " +
 			"pointer integer?, deep bool?, omit integer?, zero integer?, quoted string, no effect array, wait integer, texts object) any"},
 		{"names", reflect.TypeFor[names](), "(Plain integer, - integer, Keep integer?, Bad integer, grüße.x/y integer) any"},
 		{"embedded structs", reflect.TypeFor[struct {
@@ -146,7 +146,7 @@ func TestResultKind(t *testing.T) {
 		reflect.TypeFor[*[]int]():         message.Any,
 		reflect.TypeFor[any]():            message.Any,
 		reflect.TypeFor[message.Raw]():    message.Any,
-		reflect.TypeFor[time.Time]():      message.Any,
+		reflect.TypeFor[time.Time]():      message.String,
 	}
 	for out, want := range tests {
 		t.Run(out.String(), func(t *testing.T) {

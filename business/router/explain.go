@@ -191,9 +191,6 @@ var timeType = reflect.TypeFor[time.Time]()
 // leaf looks at a value that is not gone into.
 func leaf(t reflect.Type, value message.Raw) *misplacement {
 	want, found := kindOf(t, reads), message.KindOf(value)
-	if t == timeType {
-		want = message.String
-	}
 	switch {
 	case want == message.Invalid:
 		return misplacedf("cannot be given; leave it out")

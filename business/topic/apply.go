@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -24,10 +25,21 @@ func (m *TopicManager) Apply(change abstract.Change) []*Subscription {
 		case ev.Deleted:
 			ended = m.remove(ended, name)
 		default:
-			ended = m.put(ended, name, ev.KV.CreateRevision)
+			ended = m.put(ended, name, &ev.KV)
 		}
 	}
 	return ended
+}
+
+// Names yields the names of the topics that a change is about.
+func Names(change abstract.Change) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range change.Events {
+			if name, ok := parseKey(change.Events[i].KV.Key); ok && !yield(name) {
+				return
+			}
+		}
+	}
 }
 
 // Applied returns the revision of the last change that is in the index. It is 0
@@ -48,7 +60,7 @@ func (m *TopicManager) Load(kvs []abstract.KV, rev int64) (ended []*Subscription
 	for _, kv := range kvs {
 		if name, ok := parseKey(kv.Key); ok {
 			there[name] = struct{}{}
-			ended = m.put(ended, name, kv.CreateRevision)
+			ended = m.put(ended, name, &kv)
 		}
 	}
 	for _, name := range m.missing(there) {
@@ -57,17 +69,21 @@ func (m *TopicManager) Load(kvs []abstract.KV, rev int64) (ended []*Subscription
 	return ended, true
 }
 
-// put adds a topic. One of the same name that was created at another revision has
-// been removed in between, with its subscribers.
-func (m *TopicManager) put(ended []*Subscription, name string, created int64) []*Subscription {
-	if t := m.topics[name]; t != nil {
-		if t.created == created {
-			return ended
-		}
+// put adds a topic, or changes its settings. One of the same name that was created at
+// another revision has been removed in between, with its subscribers.
+func (m *TopicManager) put(ended []*Subscription, name string, kv *abstract.KV) []*Subscription {
+	t := m.topics[name]
+	if t != nil && t.created != kv.CreateRevision {
 		ended = m.remove(ended, name)
+		t = nil
 	}
-	name = strings.Clone(name) // not the key it is a piece of
-	m.topics[name] = &topic{name: name, created: created}
+	if t == nil {
+		name = strings.Clone(name) // not the key it is a piece of
+		t = &topic{name: name, created: kv.CreateRevision}
+		m.topics[name] = t
+	}
+	t.changed = kv.ModRevision
+	t.epoch, t.settings = decodeRecord(kv.Value)
 	return ended
 }
 
@@ -77,10 +93,11 @@ func (m *TopicManager) remove(ended []*Subscription, name string) []*Subscriptio
 		return ended
 	}
 	delete(m.topics, name)
-	for _, sub := range t.subs {
+	gone := append(slices.Clone(t.subs), t.tagged...)
+	for _, sub := range gone {
 		m.forget(sub)
 	}
-	return append(ended, t.subs...)
+	return append(ended, gone...)
 }
 
 // missing returns our topics that are not there, in order.

@@ -2,7 +2,9 @@ package topic
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,7 +39,7 @@ func (b *broker) run(txn abstract.Txn) []*Subscription {
 }
 
 func (b *broker) create(name string) {
-	txn, err := b.tm.PlanCreate(name)
+	txn, err := b.tm.PlanCreate(name, Draft{})
 	require.NoError(b.t, err)
 	require.Empty(b.t, b.run(txn), "creating ends nothing")
 }
@@ -61,6 +63,17 @@ func (b *broker) publish(name string) []ConnID {
 	return conns(subs)
 }
 
+// others returns the tags of those who get what is published besides, with their
+// connections, in order.
+func (b *broker) others(name string) []string {
+	var list []string
+	for _, sub := range b.tm.Others(nil, name) {
+		list = append(list, fmt.Sprint(sub.Conn, sub.Tag))
+	}
+	slices.Sort(list)
+	return list
+}
+
 func conns(subs []*Subscription) []ConnID {
 	var list []ConnID
 	for _, sub := range subs {
@@ -76,21 +89,29 @@ func check(t require.TestingT, m *TopicManager) {
 	for name, tp := range m.topics {
 		require.Equal(t, name, tp.name)
 		require.True(t, slices.IsSortedFunc(tp.subs, func(a, b *Subscription) int { return int(a.Conn) - int(b.Conn) }))
-		for _, sub := range tp.subs {
+		for _, sub := range slices.Concat(tp.subs, tp.tagged) {
 			require.Equal(t, name, sub.Filter)
 			require.True(t, slices.Contains(m.subscribers[sub.Conn], sub))
 		}
-		subs += len(tp.subs)
+		subs += len(tp.subs) + len(tp.tagged)
 	}
+	subs += m.wild.size
 	for conn, list := range m.subscribers {
 		require.NotEmpty(t, list)
 		for _, sub := range list {
 			require.Equal(t, conn, sub.Conn)
 			tp := m.topics[sub.Filter]
-			require.NotNil(t, tp)
-			i, found := tp.search(conn)
-			require.True(t, found)
-			require.Same(t, sub, tp.subs[i])
+			switch {
+			case sub.wild:
+				require.Contains(t, m.wild.match(nil, strings.NewReplacer(anyOne, "x", anyRest, "y").Replace(sub.Filter)), sub)
+			case sub.Tag != "":
+				require.Contains(t, tp.tagged, sub)
+			default:
+				require.NotNil(t, tp)
+				i, found := tp.search(conn)
+				require.True(t, found)
+				require.Same(t, sub, tp.subs[i])
+			}
 		}
 		subs -= len(list)
 	}

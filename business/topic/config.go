@@ -11,12 +11,14 @@ type Config struct {
 	MaxTopics               int // topics in the Store; those that are being created are not counted; default 65,536
 	MaxSubscriptionsPerConn int // topics that one connection subscribes to; default 4,096
 	MaxTopicName            int // bytes of a topic's name; default 1,024
+	MaxWildLevelsPerConn    int // levels of all filters with wildcards of one connection together; default 16,384
 }
 
 func (c Config) withDefaults() Config {
 	c.MaxTopics = cmp.Or(c.MaxTopics, 65536)
 	c.MaxSubscriptionsPerConn = cmp.Or(c.MaxSubscriptionsPerConn, 4096)
 	c.MaxTopicName = cmp.Or(c.MaxTopicName, 1024)
+	c.MaxWildLevelsPerConn = cmp.Or(c.MaxWildLevelsPerConn, 16384)
 	return c
 }
 
@@ -28,6 +30,10 @@ func (c *Config) checkName(name string) error {
 	}
 	return nil
 }
+
+// CheckFilter says what is wrong with a filter; the error's code is InvalidParams. It needs
+// no lock.
+func (m *TopicManager) CheckFilter(filter string) error { return m.cfg.checkFilter(filter) }
 
 func notFound(name string) error {
 	return abstract.Errorf(abstract.TopicNotFound, "there is no topic %q; create it first", name)

@@ -2,6 +2,8 @@ package topic
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,12 +16,12 @@ import (
 // them who is subscribed. Names that are there have an entry.
 type model map[string]map[ConnID]bool
 
-// receivers returns who gets what is published, by Match, in order.
+// receivers returns who gets what is published, in order.
 func (m model) receivers(topic string) []ConnID {
 	var list []ConnID
 	for conn := range ConnID(100) {
 		for filter, subs := range m {
-			if Match(filter, topic) && subs[conn] {
+			if filter == topic && subs[conn] {
 				list = append(list, conn)
 			}
 		}
@@ -32,6 +34,7 @@ func (m model) receivers(topic string) []ConnID {
 type world struct {
 	broker  *broker
 	model   model
+	tags    map[string]string // "connection tag" to what it is subscribed to
 	pending []func(t *rapid.T)
 	seen    []snapshot
 }
@@ -42,12 +45,12 @@ type snapshot struct {
 	want []ConnID
 }
 
-func drawName(t *rapid.T) string { return rapid.SampledFrom([]string{"", "a", "a/b"}).Draw(t, "name") }
+func drawName(t *rapid.T) string { return rapid.SampledFrom([]string{"", "a", "a.b"}).Draw(t, "name") }
 func drawConn(t *rapid.T) ConnID { return ConnID(rapid.IntRange(1, 6).Draw(t, "conn")) }
 
 func (w *world) create(t *rapid.T) {
 	name := drawName(t)
-	txn, err := w.broker.tm.PlanCreate(name)
+	txn, err := w.broker.tm.PlanCreate(name, Draft{})
 	require.NoError(t, err)
 	_, exists := w.model[name]
 	require.Equal(t, exists, len(txn.Then) == 0)
@@ -72,10 +75,62 @@ func (w *world) remove(t *rapid.T) {
 		var want []ConnID
 		if tp := w.broker.tm.topics[name]; tp != nil && tp.created == created {
 			want = w.model.receivers(name)
+			for tag, filter := range w.tags {
+				if filter == name {
+					want = append(want, connOf(tag))
+					delete(w.tags, tag)
+				}
+			}
 			delete(w.model, name)
 		}
-		require.Equal(t, want, conns(w.broker.run(txn)))
+		require.ElementsMatch(t, want, conns(w.broker.run(txn)))
 	})
+}
+
+func connOf(tag string) (conn ConnID) {
+	_, _ = fmt.Sscan(tag, &conn)
+	return conn
+}
+
+func (w *world) subscribeAs(t *rapid.T) {
+	conn, tag := drawConn(t), rapid.SampledFrom([]string{"x", "y"}).Draw(t, "tag")
+	filter := rapid.SampledFrom([]string{"", "a", "a.b", "*", ">", "a.*", "a.>"}).Draw(t, "filter")
+	sub, err := w.broker.tm.SubscribeAs(conn, tag, filter)
+	has, taken := w.tags[fmt.Sprint(conn, tag)]
+	_, exists := w.model[filter]
+	switch {
+	case taken && has != filter:
+		require.ErrorIs(t, err, abstract.ErrExists)
+	case !taken && !exists && !IsWild(filter):
+		require.ErrorIs(t, err, abstract.ErrTopicNotFound)
+	default:
+		require.NoError(t, err)
+		require.Equal(t, filter, sub.Filter)
+		w.tags[fmt.Sprint(conn, tag)] = filter
+	}
+}
+
+func (w *world) cancelAs(t *rapid.T) {
+	conn, tag := drawConn(t), rapid.SampledFrom([]string{"x", "y"}).Draw(t, "tag")
+	_, err := w.broker.tm.CancelAs(conn, tag)
+	if _, taken := w.tags[fmt.Sprint(conn, tag)]; !taken {
+		require.ErrorIs(t, err, abstract.ErrTopicNotFound)
+		return
+	}
+	require.NoError(t, err)
+	delete(w.tags, fmt.Sprint(conn, tag))
+}
+
+// others is what the broker's others says, by Match.
+func (w *world) others(topic string) []string {
+	var list []string
+	for tag, filter := range w.tags {
+		if Match(filter, topic) {
+			list = append(list, tag)
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // commit runs one of the waiting transactions.
@@ -127,6 +182,7 @@ func (w *world) publish(t *rapid.T) {
 	want := w.model.receivers(name)
 	require.Equal(t, want, conns(subs))
 	w.seen = append(w.seen, snapshot{subs, want})
+	require.Equal(t, w.others(name), w.broker.others(name))
 }
 
 func (w *world) disconnect(t *rapid.T) {
@@ -134,7 +190,15 @@ func (w *world) disconnect(t *rapid.T) {
 	got := map[string]bool{}
 	for _, sub := range w.broker.tm.Disconnect(conn) {
 		require.Equal(t, conn, sub.Conn)
+		if sub.Tag != "" {
+			require.Equal(t, sub.Filter, w.tags[fmt.Sprint(conn, sub.Tag)])
+			delete(w.tags, fmt.Sprint(conn, sub.Tag))
+			continue
+		}
 		got[sub.Filter] = true
+	}
+	for tag := range w.tags {
+		require.NotEqual(t, conn, connOf(tag), "a trace of the connection is left")
 	}
 	want := map[string]bool{}
 	for name, subs := range w.model {
@@ -166,7 +230,7 @@ func (w *world) check(t *rapid.T) {
 
 func TestTopicManagerMatchesTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{broker: newBroker(t, Config{}), model: model{}}
+		w := &world{broker: newBroker(t, Config{}), model: model{}, tags: map[string]string{}}
 		t.Repeat(map[string]func(*rapid.T){
 			"create":     w.create,
 			"remove":     w.remove,
@@ -177,6 +241,9 @@ func TestTopicManagerMatchesTheModel(t *testing.T) {
 			"subscribe3": w.subscribe,
 			"cancel":     w.cancel,
 			"publish":    w.publish,
+			"as":         w.subscribeAs,
+			"as2":        w.subscribeAs,
+			"cancelAs":   w.cancelAs,
 			"disconnect": w.disconnect,
 			"reload":     w.reload,
 			"":           w.check,

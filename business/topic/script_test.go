@@ -68,7 +68,7 @@ func act(t *testing.T, b *broker, words []string) []string {
 	conn := ConnID(n)
 	switch words[1] {
 	case "create":
-		txn, err := b.tm.PlanCreate(words[2])
+		txn, err := b.tm.PlanCreate(words[2], Draft{})
 		return outcome("subscription ends", b.run(txn), err)
 	case "remove":
 		txn, err := b.tm.PlanRemove(words[2])

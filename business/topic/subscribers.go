@@ -3,14 +3,21 @@ package topic
 import (
 	"cmp"
 	"slices"
+
+	"trefoil/abstract"
 )
 
 // topic is one that exists.
 type topic struct {
-	name    string
-	created int64           // the revision that made it: another one is another topic
-	subs    []*Subscription // by connection
-	shared  bool            // a publisher may be using subs[:len(subs)]
+	name     string
+	created  int64 // the revision that made it: another one is another topic
+	changed  int64 // the revision of its settings
+	epoch    string
+	settings abstract.TopicSettings
+	subs     []*Subscription // by connection
+	shared   bool            // a publisher may be using subs[:len(subs)]
+	tagged   []*Subscription // by the topic's name
+	attached any             // the caller's
 }
 
 // search returns the place where a connection's Subscription is or belongs.

@@ -18,14 +18,14 @@ func TestSubscribingTwiceIsOneSubscription(t *testing.T) {
 	b := newBroker(t, Config{})
 	b.create("news")
 	first := b.subscribe(1, "news")
-	assert.Equal(t, Subscription{ID: 1, Filter: "news", Conn: 1}, *first)
+	assert.Equal(t, Subscription{Filter: "news", Conn: 1}, *first)
 	assert.Same(t, first, b.subscribe(1, "news"))
 	assert.Equal(t, []ConnID{1}, b.publish("news"))
 	ended, err := b.tm.Cancel(1, "news")
 	require.NoError(t, err)
 	assert.Same(t, first, ended)
 	assert.Empty(t, b.publish("news"))
-	assert.EqualValues(t, 2, b.subscribe(1, "news").ID, "an id is not used twice")
+	assert.NotSame(t, first, b.subscribe(1, "news"))
 }
 
 func TestUnknownTopicIsNotFound(t *testing.T) {
@@ -68,7 +68,7 @@ func TestCreatingAgainKeepsSubscribers(t *testing.T) {
 	b := newBroker(t, Config{})
 	b.create("news")
 	b.subscribe(1, "news")
-	txn, err := b.tm.PlanCreate("news")
+	txn, err := b.tm.PlanCreate("news", Draft{})
 	require.NoError(t, err)
 	assert.Empty(t, txn.Then)
 	assert.Equal(t, []ConnID{1}, b.publish("news"))
@@ -76,9 +76,9 @@ func TestCreatingAgainKeepsSubscribers(t *testing.T) {
 
 func TestCreatingTwiceAtOnceIsOneTopic(t *testing.T) {
 	b := newBroker(t, Config{})
-	first, err := b.tm.PlanCreate("news")
+	first, err := b.tm.PlanCreate("news", Draft{})
 	require.NoError(t, err)
-	second, err := b.tm.PlanCreate("news")
+	second, err := b.tm.PlanCreate("news", Draft{})
 	require.NoError(t, err)
 	b.run(first)
 	b.subscribe(1, "news")
@@ -166,7 +166,7 @@ func TestLimits(t *testing.T) {
 	b.subscribe(1, "a")
 	b.subscribe(1, "")
 	create := func(name string) func() error {
-		return func() error { _, err := b.tm.PlanCreate(name); return err }
+		return func() error { _, err := b.tm.PlanCreate(name, Draft{}); return err }
 	}
 	subscribe := func(conn ConnID, name string) func() error {
 		return func() error { _, err := b.tm.Subscribe(conn, name); return err }
@@ -287,14 +287,6 @@ func list(t *testing.T, b *broker) ([]abstract.KV, int64) {
 	return kvs, rev
 }
 
-func TestMatchIsExact(t *testing.T) {
-	assert.True(t, Match("a.b", "a.b"))
-	assert.True(t, Match("", ""))
-	for _, pair := range [][2]string{{"a", "A"}, {"a", "a.b"}, {"a.*", "a.b"}, {"*", "a"}, {"", "a"}, {"a", ""}} {
-		assert.False(t, Match(pair[0], pair[1]), "%q %q", pair[0], pair[1])
-	}
-}
-
 func TestPublishAllocatesNothing(t *testing.T) {
 	b := newBroker(t, Config{})
 	b.create("news")
@@ -308,4 +300,92 @@ func TestPublishAllocatesNothing(t *testing.T) {
 	})
 	assert.Zero(t, allocs)
 	assert.Equal(t, 1000, seen)
+}
+
+func TestSettingsChangeAndTheIncarnationStays(t *testing.T) {
+	b := newBroker(t, Config{})
+	first := abstract.TopicSettings{Retain: true}
+	txn, err := b.tm.PlanCreate("news", Draft{Epoch: "e1", Settings: &first})
+	require.NoError(t, err)
+	b.run(txn)
+	info, ok := b.tm.Topic("news")
+	require.True(t, ok)
+	assert.Equal(t, "e1", info.Epoch)
+	assert.Equal(t, first, info.Settings)
+
+	txn, err = b.tm.PlanCreate("news", Draft{Epoch: "e2", Settings: &abstract.TopicSettings{Retain: true}})
+	require.NoError(t, err)
+	assert.Empty(t, txn.Then, "it is there, and the same")
+	_, err = b.tm.PlanCreate("news", Draft{Epoch: "e2", Settings: &abstract.TopicSettings{}})
+	require.ErrorIs(t, err, abstract.ErrExists)
+	txn, err = b.tm.PlanCreate("news", Draft{Epoch: "e2"})
+	require.NoError(t, err, "an existing program does not mind")
+	assert.Empty(t, txn.Then)
+
+	sub := b.subscribe(1, "news")
+	txn, err = b.tm.PlanSet("news", abstract.TopicSettings{MaxBytes: 9})
+	require.NoError(t, err)
+	stale, err := b.tm.PlanSet("news", abstract.TopicSettings{MaxBytes: 10})
+	require.NoError(t, err)
+	assert.Empty(t, b.run(txn), "subscriptions stay")
+	res, err := b.store.Txn(t.Context(), stale)
+	require.NoError(t, err)
+	assert.False(t, res.Succeeded, "somebody else was faster")
+	info, _ = b.tm.Topic("news")
+	assert.Equal(t, 9, info.Settings.MaxBytes)
+	assert.Equal(t, "e1", info.Epoch)
+	assert.Equal(t, []*Subscription{sub}, b.tm.Disconnect(1))
+
+	_, err = b.tm.PlanSet("news", abstract.TopicSettings{Durable: true})
+	require.ErrorIs(t, err, abstract.ErrInvalidOp)
+	_, err = b.tm.PlanSet("gone", abstract.TopicSettings{})
+	require.ErrorIs(t, err, abstract.ErrTopicNotFound)
+	_, err = b.tm.PlanCreate("a.*", Draft{Settings: &first})
+	require.ErrorIs(t, err, abstract.ErrInvalidParams)
+}
+
+func TestTagsAreAConnectionsOwn(t *testing.T) {
+	b := newBroker(t, Config{})
+	b.create("news")
+	one, err := b.tm.SubscribeAs(1, "x", "news")
+	require.NoError(t, err)
+	again, err := b.tm.SubscribeAs(1, "x", "news")
+	require.NoError(t, err)
+	assert.Same(t, one, again)
+	_, err = b.tm.SubscribeAs(1, "x", "new.*")
+	require.ErrorIs(t, err, abstract.ErrExists)
+	_, err = b.tm.SubscribeAs(2, "x", "news")
+	require.NoError(t, err)
+	_, err = b.tm.SubscribeAs(1, "y", "gone")
+	require.ErrorIs(t, err, abstract.ErrTopicNotFound)
+	_, err = b.tm.SubscribeAs(1, "z", strings.Repeat("*.", 100)+"a")
+	require.ErrorIs(t, err, abstract.ErrInvalidParams)
+	_, err = b.tm.CancelAs(3, "x")
+	require.ErrorIs(t, err, abstract.ErrTopicNotFound)
+	assert.Equal(t, []string{"1x", "2x"}, b.others("news"))
+	assert.Len(t, b.remove("news"), 2, "both end with their topic")
+	check(t, b.tm)
+}
+
+func TestTopicsAreListedInPages(t *testing.T) {
+	b := newBroker(t, Config{})
+	for _, name := range []string{"a.b", "a.c", "b", "a.b.c"} {
+		b.create(name)
+	}
+	assert.Equal(t, []string{"a.b", "a.c"}, b.tm.Topics("a.*", "", 10, nil))
+	assert.Equal(t, []string{"a.b", "a.b.c"}, b.tm.Topics(">", "", 2, nil))
+	assert.Equal(t, []string{"a.c", "b"}, b.tm.Topics(">", "a.b.c", 2, nil))
+	assert.Equal(t, []string{"a.c", "b"}, b.tm.Topics(">", "", 2, func(name string) bool { return !strings.HasPrefix(name, "a.b") }), "what is hidden takes no place")
+}
+
+func TestRecordsOfOlderAndNewerBrokersAreTopics(t *testing.T) {
+	for _, value := range []string{`{}`, `{"epoch":"e","settings":{"unheard":1}}`, `nothing`} {
+		_, s := decodeRecord([]byte(value))
+		assert.Equal(t, abstract.TopicSettings{}, s)
+	}
+}
+
+// There may be a million of them.
+func TestSubscriptionFillsACacheLine(t *testing.T) {
+	assert.LessOrEqual(t, unsafe.Sizeof(Subscription{}), uintptr(64))
 }

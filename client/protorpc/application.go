@@ -3,6 +3,7 @@ package protorpc
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -92,8 +93,8 @@ func NewApplication(args []string, opts ...AppOption) (*Application, error) {
 func (a *Application) parse(args []string, more []func(*flag.FlagSet)) error {
 	var file string
 	scratch := defaults()
-	first := newFlags(&scratch, &file, io.Discard)
-	flags := newFlags(&a.config, &file, a.output)
+	first := newFlags(&scratch, &file)
+	flags := newFlags(&a.config, &file)
 	for _, define := range more {
 		define(flags)
 	}
@@ -107,8 +108,14 @@ func (a *Application) parse(args []string, more []func(*flag.FlagSet)) error {
 			return err
 		}
 	}
-	if err := flags.Parse(args); err != nil {
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(a.output)
+		flags.PrintDefaults()
 		return err
+	case err != nil: // which who calls prints
+		return fmt.Errorf("%w; --help lists the flags", err)
 	}
 	a.args = flags.Args()
 	return nil
@@ -129,9 +136,9 @@ func (p passedOver) IsBoolFlag() bool {
 	return ok && b.IsBoolFlag()
 }
 
-func newFlags(c *Config, file *string, output io.Writer) *flag.FlagSet {
+func newFlags(c *Config, file *string) *flag.FlagSet {
 	flags := flag.NewFlagSet("application", flag.ContinueOnError)
-	flags.SetOutput(output)
+	flags.SetOutput(io.Discard)
 	flags.StringVar(file, "i", "", "`FILE` with the configuration, in JSON")
 	c.define(flags)
 	return flags

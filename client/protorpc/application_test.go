@@ -91,6 +91,7 @@ func TestWrongConfigurationsAreNamed(t *testing.T) {
 		{"nowhere to be called", ``, []string{"--advertise", "here"}, `"here" is not an address to be called at; give host:port`},
 		{"a negative time", ``, []string{"--timeout", "-1s"}, `give a time above 0`},
 		{"an unknown flag", ``, []string{"--colour"}, "flag provided but not defined: -colour"},
+		{"no time", ``, []string{"--timeout", "5"}, `invalid value "5" for flag -timeout: give a time above 0 with its unit, such as "1.5s"; --help lists the flags`},
 		{"a log file nowhere", ``, []string{"--log-file", "/none/such/log"}, "open /none/such/log"},
 	}
 	for _, tt := range tests {
@@ -99,8 +100,10 @@ func TestWrongConfigurationsAreNamed(t *testing.T) {
 			if tt.file != "" {
 				args = append([]string{"-i", file(t, tt.file)}, args...)
 			}
-			_, err := protorpc.NewApplication(args, protorpc.WithOutput(new(bytes.Buffer)))
+			var said bytes.Buffer
+			_, err := protorpc.NewApplication(args, protorpc.WithOutput(&said))
 			assert.ErrorContains(t, err, tt.want)
+			assert.Empty(t, said.String(), "who gets the error prints it")
 		})
 	}
 }

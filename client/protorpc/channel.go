@@ -74,7 +74,12 @@ func (c *Channel) StartFunc(ctx context.Context, method string, params any, fn f
 		go fn(nil, err)
 		return
 	}
-	c.caller.StartFunc(ctx, method, params, func(r abstract.Result, err error) { fn(r, t.end(err)) }, t.options(opts)...)
+	c.caller.StartFunc(ctx, method, params, func(r abstract.Result, err error) {
+		if t != nil && err == nil {
+			r = followedResult{r, t}
+		}
+		fn(r, t.end(err))
+	}, t.options(opts)...)
 }
 
 // Send sends a request that nobody answers.

@@ -268,3 +268,44 @@ func TestRefusedCallOfAllIsAPairLikeOthers(t *testing.T) {
 	}
 	assert.Equal(t, 1, pairs)
 }
+
+// A result that does not fit is a failure of the call, however it is found out, until the
+// Controller is made ready for another one.
+func TestControllerHasTheErrorOfAResultThatDoesNotFit(t *testing.T) {
+	c := newWorld(t).channel(t)
+	params := map[string]any{"name": "n"}
+	ways := map[string]func(ctx context.Context, into any) error{
+		"call": func(ctx context.Context, into any) error { return c.Call(ctx, "test.echo", params, into) },
+		"future": func(ctx context.Context, into any) error {
+			return c.Start(ctx, "test.echo", params).Wait(ctx, into)
+		},
+		"callback": func(ctx context.Context, into any) error {
+			ended := make(chan error)
+			c.StartFunc(ctx, "test.echo", params, func(r abstract.Result, err error) {
+				if err == nil {
+					err = r.Decode(into)
+				}
+				ended <- err
+			})
+			return <-ended
+		},
+	}
+	for way, call := range ways {
+		t.Run(way, func(t *testing.T) {
+			var control protorpc.Controller
+			ctx := control.Context(t.Context())
+			err := call(ctx, new(int))
+			require.ErrorIs(t, err, abstract.ErrInvalidMessage)
+			assert.Equal(t, err, control.Err())
+			require.NoError(t, call(ctx, new(map[string]any)), "the next one")
+			assert.False(t, control.Failed())
+		})
+	}
+	var control protorpc.Controller
+	ctx := control.Context(t.Context())
+	p := c.Start(ctx, "test.echo", params)
+	require.NoError(t, p.Wait(ctx, nil))
+	control.Reset()
+	require.Error(t, p.Wait(ctx, new(int)))
+	assert.False(t, control.Failed(), "the Controller does not follow it any more")
+}

@@ -68,6 +68,9 @@ func (c *Controller) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err, c.cancelled, c.notify = nil, false, nil
+	if c.cancel == nil {
+		c.calls++ // what the last one's result turns out to be is not of interest any more
+	}
 }
 
 // StartCancel cancels the call that is under way, which ends with Cancelled, and until
@@ -163,6 +166,17 @@ func (t *tracked) end(err error) error {
 	}
 	t.mu.Unlock()
 	t.release()
+	return err
+}
+
+// note tells the Controller what has become of the result of a call that has ended, and
+// returns the same.
+func (t *tracked) note(err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil && t.number == t.calls {
+		t.err = err
+	}
 	return err
 }
 

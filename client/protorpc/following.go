@@ -30,11 +30,12 @@ func (nobody) From() string { return "" }
 // followed is a call that was started, and has ended once its Controller knows it.
 type followed struct {
 	abstract.PendingCall
+	t    *tracked
 	told chan struct{}
 }
 
 func follow(t *tracked, p abstract.PendingCall) *followed {
-	f := &followed{p, make(chan struct{})}
+	f := &followed{p, t, make(chan struct{})}
 	go func() { // until the call ends, which its deadline sees to
 		defer close(f.told)
 		<-p.Done()
@@ -50,11 +51,20 @@ func (f *followed) Done() <-chan struct{} { return f.told }
 func (f *followed) Wait(ctx context.Context, result any) error {
 	select {
 	case <-f.told:
-		return f.PendingCall.Wait(context.Background(), result)
+		return f.t.note(f.PendingCall.Wait(context.Background(), result))
 	case <-ctx.Done():
 		return f.PendingCall.Wait(ctx, result) // which says it in its own words
 	}
 }
+
+// followedResult is a result whose Controller is told when it does not fit.
+type followedResult struct {
+	abstract.Result
+	t *tracked
+}
+
+// Decode reads the result into v.
+func (r followedResult) Decode(v any) error { return r.t.note(r.Result.Decode(v)) }
 
 // followedStream is a stream that tells its Controller how it ended.
 type followedStream struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -45,7 +46,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	var usage *usageError
 	if !a.started || errors.As(err, &usage) {
-		a.complain(cmd, fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
+		a.complain(cmd, fmt.Errorf("%w; see %s --help", inOurWords(err), cmd.CommandPath()))
 		return exitUsage
 	}
 	var drained *drainError
@@ -54,6 +55,18 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	a.complain(cmd, err)
 	return exitFailed
+}
+
+// flagsTogether is what cobra says of flags that exclude each other.
+var flagsTogether = regexp.MustCompile(`^if any flags in the group .*; \[(.+)\] were all set$`)
+
+// inOurWords says in plain words which flags exclude each other.
+func inOurWords(err error) error {
+	m := flagsTogether.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	return errors.New("--" + strings.Join(strings.Fields(m[1]), " and --") + " do not go together")
 }
 
 // complain writes an error in one line.

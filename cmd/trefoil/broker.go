@@ -71,7 +71,12 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 		defer release() // after the server
 		opts = append(opts, server.WithStore(store), server.WithRestartGrace(max(s.restartGrace, time.Millisecond)))
 	}
-	srv := server.NewBroker(s.listen, opts...)
+	kept, release, err := a.openTopicLogs(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer release() // after the server
+	srv := server.NewBroker(s.listen, append(opts, kept...)...)
 	if err := srv.Listen(); err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}

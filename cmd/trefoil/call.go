@@ -143,7 +143,7 @@ func (a *app) callOnce(ctx context.Context, s *settings, out *callOutput, params
 	if s.protect.explain {
 		out.Instances = instanceOutputs(calls.Instances(method))
 	}
-	return reply, methodError(method, err)
+	return reply, a.callError(ctx, s, calls, method, err)
 }
 
 // caller makes a client of the server or the broker that the flags name.

@@ -42,7 +42,9 @@ func (a *app) callStream(ctx context.Context, s *settings, method string, params
 		return notOpened(err)
 	}
 	if err != nil {
-		return methodError(method, err)
+		ctx, cancel := context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+		return a.callError(ctx, s, calls, method, err)
 	}
 	defer st.Close()
 	go a.sendLines(st) // which nothing but the end of the process or of the input ends

@@ -24,7 +24,7 @@ func wayFlags(s *settings) []flagRow {
 		{commands: "call", name: "all", to: &s.way.all, def: false, help: "call every provider there is now, each once, and print a line for each as they answer"},
 		{commands: "call", name: "oneway", to: &s.way.oneway, def: false, help: "send the request, and wait for no answer: nobody gives one"},
 		{commands: "call", name: "instance", to: &s.way.instance, def: "", help: "call the provider with this `ID` of its own, or at this address, and no other"},
-		{commands: "call pub", name: "meta", to: &s.meta, def: []string(nil), help: "a word beside the parameters or the message, `NAME=VALUE`, for handlers, subscribers and interceptors; may be given more than once"},
+		{commands: "call pub", name: "meta", to: &s.meta, def: []string(nil), help: "a word beside the parameters or the message, `NAME=VALUE`, for handlers, subscribers and interceptors; may be given more than once (pub: --header is the same)"},
 	}
 }
 
@@ -39,17 +39,20 @@ func exclusiveWays(c *cobra.Command) {
 }
 
 // metadata is what --meta says.
-func (s *settings) metadata() (abstract.Metadata, error) {
-	meta := make(abstract.Metadata, len(s.meta))
-	for _, word := range s.meta {
+func (s *settings) metadata() (abstract.Metadata, error) { return metadataOf("meta", s.meta) }
+
+// metadataOf reads a flag that is NAME=VALUE, many times.
+func metadataOf(flag string, words []string) (abstract.Metadata, error) {
+	meta := make(abstract.Metadata, len(words))
+	for _, word := range words {
 		name, value, ok := strings.Cut(word, "=")
 		if !ok {
-			return nil, usagef("--meta is NAME=VALUE, not %q", word)
+			return nil, usagef("--%s is NAME=VALUE, not %q", flag, word)
 		}
 		meta[name] = value
 	}
 	if err := meta.Check(); err != nil {
-		return nil, usagef("--meta: %s", err)
+		return nil, usagef("--%s: %s", flag, err)
 	}
 	return meta, nil
 }
@@ -75,7 +78,7 @@ func (a *app) callOtherwise(ctx context.Context, s *settings, method string, par
 	}
 	begun := time.Now()
 	if err := calls.Send(ctx, method, params, callOptions(s)...); err != nil {
-		return methodError(method, err)
+		return a.callError(ctx, s, calls, method, err)
 	}
 	return a.say(s, callOutput{Method: method, Mode: "oneway", Ms: since(begun)}, "sent")
 }
@@ -96,7 +99,7 @@ func (a *app) callAll(ctx context.Context, s *settings, calls *client.RpcClient,
 				return err
 			}
 		case r.From() == "": // there is nobody to call
-			return methodError(method, err)
+			return a.callError(ctx, s, calls, method, err)
 		default:
 			failed++
 			if err := a.sayFailed(s, out, err); err != nil {

@@ -41,6 +41,14 @@ type brokerSettings struct {
 	etcd                                   []string
 	etcdPrefix, etcdUsername, etcdPassword string
 
+	nats                        []string
+	natsCredentials, natsPrefix string
+	natsReplicas                int
+	topicSync                   string
+	topicQuota                  config.Size
+	topicMemory                 config.Size
+	topicAuto                   string
+
 	tlsCert, tlsKey, tlsClientCA string
 	tlsRequire                   bool
 	policy, tokens               string
@@ -77,6 +85,14 @@ func brokerTable(s *settings) config.Table {
 		{Key: "etcd.username", Flag: "etcd-username", To: &b.etcdUsername, Help: "who the broker is to the etcd"},
 		{Key: "etcd.password", To: &b.etcdPassword, Secret: true, Help: "the password to that; it has no flag, because all users of a machine see those"},
 
+		{Key: "topics.sync", Flag: "topic-sync", To: &b.topicSync, Default: "always", Check: checkSync, Help: "`WHEN` messages of durable topics in the directory are on the disk for good: always (before their publish is answered), interval=DURATION, or os (when the operating system sees fit). Nothing is lost when the broker dies; with the latter two the last messages are when the machine does"},
+		{Key: "topics.quota", Flag: "topic-quota", To: &b.topicQuota, Default: "0", Max: "1024TiB", Help: "how much durable topics keep in the directory together; above it publishes are refused with rcode 20. 0: until 64 MiB of the disk are left"},
+		{Key: "topics.auto", Flag: "topic-auto", To: &b.topicAuto, Check: checkAutoTopics, Help: "create topics that somebody publishes or subscribes to, when their names fit a pattern, with its settings: a JSON `OBJECT` such as {\"orders.*\":{\"history\":{\"count\":100}}}, of which the first pattern counts that fits. It takes the permission create_topic. Nothing is created when there is none"},
+		{Key: "topics.nats", Flag: "nats", To: &b.nats, Help: "keep durable topics in the JetStream of the NATS servers at these `URLS`, in place of the directory; in a flag or a variable separated by commas"},
+		{Key: "topics.nats_credentials", Flag: "nats-credentials", To: &b.natsCredentials, Help: "who the broker is to them, in the `FILE` that nsc makes"},
+		{Key: "topics.nats_prefix", Flag: "nats-prefix", To: &b.natsPrefix, Default: "trefoil", Help: "what the names of the broker's streams begin with"},
+		{Key: "topics.nats_replicas", Flag: "nats-replicas", To: &b.natsReplicas, Default: "1", Min: "1", Max: "5", Help: "how many of them keep each topic: 1, 3 or 5"},
+
 		{Key: "limits.max_frame", Flag: "max-frame", To: &b.maxFrame, Default: "8MiB", Min: "4KiB", Max: "1GiB", Help: "the longest frame taken and sent; peers learn it from HELLO"},
 		{Key: "limits.max_depth", Flag: "max-depth", To: &b.maxDepth, Default: "128", Min: "8", Max: "1000", Help: "how deep JSON may be nested"},
 		{Key: "limits.max_conns", Flag: "max-conns", To: &b.maxConns, Default: "100000", Min: "1", Max: "10000000", Help: "how many connections are held; further ones are closed at once"},
@@ -92,6 +108,7 @@ func brokerTable(s *settings) config.Table {
 		{Key: "limits.streams_per_conn", Flag: "streams-per-conn", To: &b.streamsPerConn, Default: "1024", Min: "1", Max: "1000000", Reload: true, Help: "how many streams that one connection has opened are served or passed on at once; further ones are refused with rcode 20. A changed one holds for later streams"},
 		{Key: "limits.max_streams", Flag: "max-streams", To: &b.maxStreams, Default: "16384", Min: "1", Max: "10000000", Reload: true, Help: "how many of all connections, the same way"},
 		{Key: "limits.stream_window", Flag: "stream-window", To: &b.streamWindow, Default: "64KiB", Min: "1KiB", Max: "64MiB", Reload: true, Help: "how much of one stream may wait for who does not read, in each direction, beside one message that is larger; a stream that is passed on moves so much in a round trip. A changed one holds for later streams"},
+		{Key: "limits.topic_memory", Flag: "topic-memory", To: &b.topicMemory, Default: "256MiB", Min: "1MiB", Max: "1024GiB", Help: "how much topics that are not durable keep in memory together, and, apart from that, how much waits in queue groups; above it the largest histories lose their oldest messages"},
 		{Key: "limits.max_nodes", Flag: "max-nodes", To: &b.maxNodes, Default: "1048576", Min: "1", Max: "100000000", Help: "how many nodes the tree holds; further ones are refused"},
 		{Key: "limits.max_node_bytes", Flag: "max-node-bytes", To: &b.maxNodeBytes, Default: "1GiB", Min: "64KiB", Max: "64GiB", Help: "how much the nodes of the tree hold together, where each counts 256 bytes besides its data"},
 
@@ -183,7 +200,7 @@ func (b *brokerSettings) options() []server.Option {
 		server.WithMaxQueued(int(b.maxQueued)), server.WithMaxInbound(int(b.maxInbound)),
 		server.WithWriteTimeout(b.writeTimeout), server.WithFrameTimeout(b.frameTimeout),
 		server.WithSubscriberQueue(int(b.subscriberQueue)), server.WithWatcherQueue(int(b.watcherQueue)),
-		server.WithMaxNodes(b.maxNodes, int64(b.maxNodeBytes)),
+		server.WithMaxNodes(b.maxNodes, int64(b.maxNodeBytes)), server.WithTopicMemory(int64(b.topicMemory)), b.autoTopics(),
 		server.WithPing(b.pingInterval, b.pingMisses),
 		server.WithSessions(b.sessionInterval, b.sessionMisses), server.WithHeartbeats(b.heartbeats),
 		server.WithRelaying(b.relay),

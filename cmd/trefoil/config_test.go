@@ -210,6 +210,13 @@ var otherValues = map[string]struct{ json, text string }{
 	"etcd.prefix":              {`"/other"`, "/other"},
 	"etcd.username":            {`"broker"`, "broker"},
 	"etcd.password":            {`"s3cret"`, "s3cret"},
+	"topics.sync":              {`"interval=200ms"`, "interval=200ms"},
+	"topics.quota":             {`"10GiB"`, "10GiB"},
+	"topics.auto":              {`"{\"a.*\":{\"retain\":true}}"`, `{"a.*":{"retain":true}}`},
+	"topics.nats":              {`["nats://127.0.0.1:1", "nats://127.0.0.1:2"]`, "nats://127.0.0.1:1,nats://127.0.0.1:2"},
+	"topics.nats_credentials":  {`"/tmp/broker.creds"`, "/tmp/broker.creds"},
+	"topics.nats_prefix":       {`"other"`, "other"},
+	"topics.nats_replicas":     {`3`, "3"},
 	"limits.max_frame":         {`"16MiB"`, "16MiB"},
 	"limits.max_depth":         {`64`, "64"},
 	"limits.max_conns":         {`50`, "50"},
@@ -226,6 +233,7 @@ var otherValues = map[string]struct{ json, text string }{
 	"limits.stream_window":     {`"4KiB"`, "4KiB"},
 	"limits.watcher_queue":     {`"64KiB"`, "64KiB"},
 	"limits.max_nodes":         {`1000`, "1000"},
+	"limits.topic_memory":      {`"1GiB"`, "1GiB"},
 	"limits.max_node_bytes":    {`"1MiB"`, "1MiB"},
 	"tls.cert":                 {`"/tmp/cert.pem"`, "/tmp/cert.pem"},
 	"tls.key":                  {`"/tmp/key.pem"`, "/tmp/key.pem"},
@@ -278,7 +286,7 @@ func TestFaultyConfigurationKeepsTheBrokerFromStarting(t *testing.T) {
 func TestFaultsOfFlagsNameTheFlag(t *testing.T) {
 	for flag, text := range map[string]string{
 		"--max-conns": "0", "--log-levels": "rcp=debug", "--frame-timeout": "1ms", "--max-frame": "3", "--log-max-size": "1500KiB",
-		"--log-max-age": "36h", "--listen": "nowhere", "--heartbeats": "perhaps", "--serve": "kitchen",
+		"--log-max-age": "36h", "--listen": "nowhere", "--heartbeats": "perhaps", "--topic-sync": "never", "--serve": "kitchen",
 	} {
 		f := inProcess(t, "", "broker", flag+"="+text)
 		assert.Equal(t, exitUsage, f.code, flag)

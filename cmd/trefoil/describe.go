@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"trefoil/abstract"
-	"trefoil/business/router"
 	"trefoil/client"
 	"trefoil/concrete/schema"
 )
@@ -115,7 +114,7 @@ func (a *app) described(ctx context.Context, s *settings, method string) (descri
 		return out, err
 	}
 	if len(found) == 0 {
-		return out, unknownMethod(ctx, conn, method)
+		return out, unknownMethod(ctx, conn, s, method)
 	}
 	out.list(found)
 	calls := client.NewRpcClient(d)
@@ -160,20 +159,6 @@ func (o *describeOutput) ask(ctx context.Context, calls *client.RpcClient) error
 		return methodError(o.Method, err)
 	}
 	return nil
-}
-
-// unknownMethod is the error about a method that nobody provides.
-func unknownMethod(ctx context.Context, conn *client.Conn, method string) error {
-	var names []string
-	methods, err := provided(ctx, client.NewNodeClient(conn), "") // or there is no tree to look into
-	for _, m := range methods {
-		names = append(names, m.Method)
-	}
-	text := nobodyProvides(method)
-	if near := router.Nearest(method, names); err == nil && len(near) > 0 {
-		text = fmt.Sprintf("nobody provides %s now%s", method, router.DidYouMean(near))
-	}
-	return &plainError{text, &abstract.Error{Code: abstract.ServiceNotFound, Message: text}}
 }
 
 // saysNothing reports whether an answer is that of a server that describes nothing: an
@@ -242,6 +227,9 @@ func (o describeOutput) about(b *strings.Builder) {
 		if len(part.text) > 0 && json.Indent(&pretty, part.text, "  ", "  ") == nil {
 			fmt.Fprintf(b, "\n%s\n  %s\n", part.name, printable(pretty.String()))
 		}
+	}
+	if len(o.Parameters) == 0 && len(o.Result) == 0 {
+		b.WriteString("  what it takes and returns is not described\n")
 	}
 	b.WriteString("\ntry\n")
 	tries := o.Examples

@@ -52,8 +52,11 @@ func refusal(err error) string {
 }
 
 // dialForLong is for commands that outlive a connection: they tell when it goes
-// and when it is back.
+// and when it is back. Inside a shell, which does so itself, they use its connection.
 func (a *app) dialForLong(ctx context.Context, s *settings, opts ...client.Option) (conn *client.Conn, end func(), err error) {
+	if a.shared != nil {
+		return a.shared, func() {}, nil
+	}
 	log, addr := a.logger(s), s.brokerAddr()
 	conn, err = a.dial(ctx, s, append(opts,
 		client.OnConnected(func() { log.Info("connected to the broker", "peer", addr) }),
@@ -87,14 +90,6 @@ func rootCause(err error) error {
 		}
 		err = e.Err
 	}
-}
-
-// topicError says what to do about a topic that is not there.
-func topicError(topic string, err error) error {
-	if errors.Is(err, abstract.ErrTopicNotFound) {
-		return &plainError{fmt.Sprintf("there is no topic %q; create it with 'trefoil topic create %s'", topic, topic), err}
-	}
-	return err
 }
 
 // methodError says what to do about a method that nobody provides.

@@ -76,7 +76,7 @@ func TestCommandDiesWithItsCallersDeadline(t *testing.T) {
 	_, broker := startBroker(t)
 	path, opened := fifo(t)
 	startProvider(t, broker, "slow", "sleep 1000 >"+path)
-	f := do(t, "call", "slow", "--broker", broker, "--timeout", "300ms")
+	f := do(t, "call", "slow", "--broker", broker, "--timeout", "3s")
 	assert.Equal(t, exitFailed, f.code)
 	assert.Contains(t, f.err, "timeout")
 	waitEnd(t, waitOpen(t, opened))

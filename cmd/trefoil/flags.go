@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"trefoil/abstract"
 	"trefoil/server"
@@ -31,6 +32,11 @@ type settings struct {
 	timeout, drainTimeout             time.Duration
 	restartGrace                      time.Duration
 	bench                             benchSettings
+	topic                             topicSetup
+	pub                               pubSettings
+	sub                               subSettings
+	record                            recordSettings
+	dead                              deadLetterSettings
 	node                              nodeSettings
 	keepGoing                         bool
 	tls                               bool
@@ -64,7 +70,7 @@ type settings struct {
 type flagRow struct {
 	commands string // their names, separated by spaces
 	name     string
-	to       any // where the value goes: *string, *[]string, *bool, *int or *time.Duration
+	to       any // where the value goes: *string, *[]string, *bool, *int, *time.Duration or a pflag.Value
 	def      any
 	help     string
 	hidden   bool
@@ -79,9 +85,9 @@ func flagTable(s *settings) []flagRow {
 	const verbs = reading + " node-create node-set node-delete node-multi node-sync"
 	const nodes = verbs + " node-watch shell"
 	const admin = "registry-status registry-lift "
-	const secured = admin + "provide call discover services describe create remove pub sub " + nodes
-	const talking = admin + "provide call discover services describe create remove pub sub demo-provider " + bench + " " + nodes
-	return append(slices.Concat(protectFlags(s), wayFlags(s), relayFlags(s), registryFlags(s), describeFlags(s), streamFlags(s)), []flagRow{
+	const secured = admin + "provide call discover services describe pub sub " + topicVerbs + nodes
+	const talking = admin + "provide call discover services describe pub sub demo-provider " + topicVerbs + bench + " " + nodes
+	return append(slices.Concat(protectFlags(s), wayFlags(s), relayFlags(s), registryFlags(s), describeFlags(s), streamFlags(s), topicFlags(s), pubFlags(s), subFlags(s), recordFlags(s), deadLetterFlags(s)), []flagRow{
 		{commands: talking, name: "broker", to: &s.broker, def: "", help: "the broker's `ADDR`: host:port, or unix:/path (default $TREFOIL_BROKER, then " + defaultAddr + ")"},
 		{commands: secured, name: "tls", to: &s.tls, def: false, help: "protect connections with TLS; the system knows who signs the servers' certificates"},
 		{commands: secured, name: "tls-ca", to: &s.tlsCA, def: "", help: "the same, and `FILE` has the certificates of who signs them"},
@@ -115,7 +121,7 @@ func flagTable(s *settings) []flagRow {
 		{commands: "call bench-rpc", name: "mode", to: &s.mode, def: "sync", help: "how to call: `MODE` is sync, future or callback"},
 		{commands: "call", name: "idempotent", to: &s.idempotent, def: false, help: "the method may be called twice with the same outcome as once: try again when a connection is lost"},
 		{commands: "call", name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up after this time"},
-		{commands: admin + "discover services describe create remove pub sub " + nodes, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up waiting for the broker's answer after this time"},
+		{commands: admin + "discover services describe pub sub " + topicVerbs + nodes, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up waiting for the broker's answer after this time"},
 		{commands: "provide", name: "timeout", to: &s.timeout, def: time.Minute, help: "kill a command after this time, when the caller's deadline is not earlier"},
 		{commands: "demo", name: "timeout", to: &s.timeout, def: time.Minute, help: "the deadline of each call"},
 		{commands: bench, name: "timeout", to: &s.timeout, def: 5 * time.Second, help: "give up on an operation after this time"},
@@ -130,7 +136,6 @@ func flagTable(s *settings) []flagRow {
 		{commands: "bench-topic", name: "subscribers", to: &s.bench.subscribers, def: 10, help: "`N` connections that subscribe"},
 		{commands: "bench-discovery", name: "sessions", to: &s.bench.sessions, def: 16, help: "`N` connections that look up and register, one operation at a time each"},
 		{commands: "discover", name: "watch", to: &s.watch, def: false, help: "go on and tell who comes and goes"},
-		{commands: "pub", name: "type", to: &s.kind, def: "string", help: "what MESSAGE is: `TYPE` is string, or json for any JSON value"},
 		{commands: "node-create", name: "session", short: "s", to: &s.node.session, def: false, help: "delete the node when the session ends, with this command or with the shell"},
 		{commands: "node-create", name: "sequential", short: "q", to: &s.node.sequential, def: false, help: "append a number that grows with every such node of one parent"},
 		{commands: "node-create", name: "parents", short: "p", to: &s.node.parents, def: false, help: "make missing parents"},
@@ -146,11 +151,10 @@ func flagTable(s *settings) []flagRow {
 		{commands: "node-watch", name: "epoch", to: &s.node.epoch, def: "", help: "the `EPOCH` of --from"},
 		{commands: "node-watch", name: "count", to: &s.count, def: 0, help: "end after `N` changes; 0 goes on"},
 		{commands: "shell", name: "keep-going", to: &s.keepGoing, def: false, help: "when commands come from a file: go on after one that failed"},
-		{commands: "sub", name: "count", to: &s.count, def: 0, help: "end after `N` messages; 0 goes on"},
-		{commands: admin + "broker provide call discover services describe create remove pub sub demo version token-new demo-provider node-watch config-check config-show " + verbs + " " + bench, name: "json", to: &s.json, def: false, help: "write JSON for programs to read, one object a line"},
+		{commands: admin + "broker provide call discover services describe pub sub demo version token-new demo-provider node-watch config-check config-show " + topicVerbs + verbs + " " + bench, name: "json", to: &s.json, def: false, help: "write JSON for programs to read, one object a line"},
 		{commands: "provide demo-provider", name: "drain-timeout", to: &s.drainTimeout, def: 10 * time.Second, help: "how long running calls may take to end after SIGTERM or an interrupt"},
 		{commands: "provide", name: "log-level", to: &s.logLevel, def: "info", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
-		{commands: "call discover services describe create remove pub sub demo demo-provider " + nodes + " " + bench, name: "log-level", to: &s.logLevel, def: "warn", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
+		{commands: "call discover services describe pub sub demo demo-provider " + topicVerbs + nodes + " " + bench, name: "log-level", to: &s.logLevel, def: "warn", help: "log to standard error from this `LEVEL` on: debug, info, warn or error"},
 		{commands: talking, name: "log-format", to: &s.logFormat, def: "text", help: "`FORMAT` of the log: text or json"},
 		{commands: "broker provide demo-provider", name: "stop-on-eof", to: &s.stopOnEOF, def: false, help: "drain when standard input ends, as on SIGTERM", hidden: true},
 	}...)
@@ -190,6 +194,8 @@ func (r flagRow) add(c *cobra.Command) {
 		fs.IntVarP(to, r.name, r.short, r.def.(int), r.help)
 	case *time.Duration:
 		fs.DurationVar(to, r.name, r.def.(time.Duration), r.help)
+	case pflag.Value: // which is zero when it is not given
+		fs.VarP(to, r.name, r.short, r.help)
 	}
 	fs.Lookup(r.name).Hidden = r.hidden
 }
@@ -217,7 +223,7 @@ func (s *settings) check() error {
 		value int64
 	}{
 		{"timeout", int64(s.timeout)}, {"drain-timeout", int64(s.drainTimeout)}, {"restart-grace", int64(s.restartGrace)}, {"ttl", int64(s.ttl)}, {"expires", int64(s.expires)},
-		{"count", int64(s.count)}, {"version", int64(s.node.version)}, {"from", int64(s.node.from)}, {"parallel", int64(s.parallel)}, {"max-output", int64(s.maxOutput)}, {"call-rate", int64(s.callRate)}, {"ttl", int64(s.ttl)},
+		{"count", int64(s.count)}, {"version", int64(s.node.version)}, {"from", int64(s.node.from)}, {"from", int64(s.dead.from)}, {"parallel", int64(s.parallel)}, {"max-output", int64(s.maxOutput)}, {"call-rate", int64(s.callRate)}, {"ttl", int64(s.ttl)},
 	} {
 		if n.value < 0 {
 			return usagef("--%s must not be negative", n.name)

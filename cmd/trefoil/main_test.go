@@ -36,6 +36,7 @@ var helpers = map[string]func(args []string, stdin io.Reader, stdout io.Writer) 
 	"providers":   providersHelper,
 	"holder":      holderHelper,
 	"servant":     servantHelper,
+	"worker":      workerHelper,
 }
 
 func TestMain(m *testing.M) {

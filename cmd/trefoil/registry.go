@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func (a *app) registryLift(ctx context.Context, s *settings, _ []string) error {
 
 // ask calls a method of the broker itself.
 func (a *app) ask(ctx context.Context, s *settings, method string, result any) error {
-	if err := positive("timeout", s.timeout); err != nil {
+	if err := cmp.Or(positive("timeout", s.timeout), a.brokersOnly(s)); err != nil {
 		return err
 	}
 	conn, err := a.dial(ctx, s)

@@ -25,7 +25,8 @@ func (a *app) servicesCommand() *cobra.Command {
 			"the last dot) below each other, with how many instances of each there are and what\n" +
 			"these say of themselves: up, or draining. PREFIX is what the methods' names begin\n" +
 			"with. Only methods are shown that this identity may discover. --json writes an\n" +
-			"object a line for each service. 'trefoil describe METHOD' tells more.",
+			"object a line for each service. 'trefoil describe METHOD' tells more. Methods that\n" +
+			"the broker serves itself have no provider: what it says of them goes to standard error.",
 		Args: cobra.MaximumNArgs(1),
 	}, a.services), s, false)
 }
@@ -45,6 +46,9 @@ type methodSummary struct {
 
 func (a *app) services(ctx context.Context, s *settings, args []string) error {
 	if err := positive("timeout", s.timeout); err != nil {
+		return err
+	}
+	if err := a.brokersOnly(s); err != nil {
 		return err
 	}
 	prefix := ""
@@ -72,10 +76,18 @@ func (a *app) services(ctx context.Context, s *settings, args []string) error {
 			return fmt.Errorf("write the output: %w", err)
 		}
 	}
+	own := ofTheBroker(s, ownMethods(ctx, conn, prefix))
 	if len(methods) == 0 {
-		return &reportedError{errors.New(nothingProvided(prefix))}
+		text := nothingProvided(prefix)
+		if own != "" {
+			text += "; " + own
+		}
+		return &reportedError{errors.New(text)}
 	}
-	return nil
+	if own != "" {
+		_, err = fmt.Fprintln(a.stderr, own)
+	}
+	return err
 }
 
 func nothingProvided(prefix string) string {

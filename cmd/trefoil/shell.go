@@ -18,10 +18,11 @@ import (
 func (a *app) shellCommand() *cobra.Command {
 	return a.command(cobra.Command{
 		Use:   "shell [flags]",
-		Short: "Work on the tree of nodes interactively, in one session",
-		Long: "Work on the tree of nodes interactively. Session nodes that are made here live until the\n" +
-			"shell is left. When standard input is no terminal, its lines are the commands, and the\n" +
-			"first that fails ends the shell with exit status 1, unless --keep-going is given.",
+		Short: "Work on the tree of nodes, and on topics, interactively, in one session",
+		Long: "Work on the tree of nodes, and on topics, interactively. Session nodes that are made here\n" +
+			"live until the shell is left. When standard input is no terminal, its lines are the\n" +
+			"commands, and the first that fails ends the shell with exit status 1, unless\n" +
+			"--keep-going is given.",
 		Args: cobra.NoArgs,
 	}, a.shell)
 }
@@ -199,7 +200,7 @@ func (sh *treeShell) do(ctx context.Context, line string) error {
 	return sh.verb(ctx, args)
 }
 
-// verb does a command that trefoil node has too, with the shell's connection.
+// verb does a command that trefoil or trefoil node has too, with the shell's connection.
 func (sh *treeShell) verb(ctx context.Context, args []string) error {
 	root, a := sh.verbs()
 	if !slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == args[0] }) {
@@ -220,13 +221,14 @@ func (noInput) Read([]byte) (int, error) {
 	return 0, errors.New("a shell's commands have no standard input; give the text itself, or a file")
 }
 
-// verbs are the commands on nodes, which print to the shell.
+// verbs are the commands on nodes and topics, which print to the shell.
 func (sh *treeShell) verbs() (*cobra.Command, *app) {
 	a := &app{stdin: noInput{}, stdout: sh.out, stderr: sh.out, shared: sh.conn}
 	root := &cobra.Command{Use: "shell", SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}}
 	root.SetOut(sh.out)
 	root.SetErr(sh.out)
 	root.AddCommand(a.nodeVerbs()...)
+	root.AddCommand(a.topicCommand(), a.pubCommand(), a.subCommand())
 	return root, a
 }
 

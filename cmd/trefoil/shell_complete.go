@@ -70,7 +70,9 @@ func (c completer) candidates(words []string, begun string) []candidate {
 	case len(words) == 0:
 		found = c.commands()
 	case strings.HasPrefix(begun, "-"):
-		found = c.flags(words[0])
+		found = c.flags(words)
+	case slices.Contains([]string{"topic", "pub", "sub"}, words[0]):
+		found = c.topics(words, begun)
 	case len(words) == 1 || strings.HasPrefix(words[len(words)-1], "-"):
 		found = c.paths(begun)
 	}
@@ -99,16 +101,37 @@ func (c completer) commands() []candidate {
 	return found
 }
 
-func (c completer) flags(command string) []candidate {
+func (c completer) flags(words []string) []candidate {
 	root, _ := c.sh.verbs()
 	var found []candidate
-	for _, cmd := range root.Commands() {
-		if cmd.Name() == command {
-			cmd.Flags().VisitAll(func(f *pflag.Flag) { found = append(found, candidate{word: "--" + f.Name}) })
-		}
+	if cmd, _, err := root.Find(words); err == nil && cmd != root {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { found = append(found, candidate{word: "--" + f.Name}) })
 	}
-	if command == "watch" {
+	if words[0] == "watch" {
 		found = append(found, candidate{word: "--subtree"}, candidate{word: "--children"})
+	}
+	return found
+}
+
+// topics are the commands below topic, and where a topic's name is expected those that
+// there are.
+func (c completer) topics(words []string, begun string) []candidate {
+	root, _ := c.sh.verbs()
+	cmd, args, err := root.Find(words)
+	if err != nil {
+		return nil
+	}
+	var found []candidate
+	for _, below := range cmd.Commands() {
+		found = append(found, candidate{word: below.Name()})
+	}
+	args = slices.DeleteFunc(slices.Clone(args), func(word string) bool { return strings.HasPrefix(word, "-") })
+	if cmd.ValidArgsFunction == nil || !c.sh.conn.Connected() {
+		return found
+	}
+	names, _ := cmd.ValidArgsFunction(cmd, args, begun)
+	for _, name := range names {
+		found = append(found, candidate{word: name})
 	}
 	return found
 }

@@ -57,7 +57,7 @@ func TestStreamsOfCommands(t *testing.T) {
 	t.Run("called in place of opened", func(t *testing.T) {
 		f := do(t, "call", "count", "--broker", broker)
 		assert.Equal(t, exitFailed, f.code)
-		assert.Contains(t, f.err, "open one")
+		assert.Contains(t, f.err, "--stream")
 	})
 	t.Run("a caller that goes ends the command", func(t *testing.T) {
 		p := start(t, "call", "wait", "--stream", "--broker", broker)

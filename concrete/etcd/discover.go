@@ -42,28 +42,19 @@ func (r *Registry) Discover(ctx context.Context, method string) ([]abstract.Prov
 		return nil, err
 	}
 	defer r.release(m)
-	ctx, cancel := r.within(ctx)
+	ctx, cancel := roster.Within(ctx, r.cfg.TTL)
 	defer cancel()
-	select {
-	case <-m.roster.Answered():
-		return m.roster.List()
-	default:
+	if err := m.roster.Await(ctx, r.ctx); err != nil {
+		return nil, r.fault(ctx, "discover "+method, err)
 	}
-	select {
-	case <-m.roster.Answered():
-		return m.roster.List()
-	case <-ctx.Done():
-		return nil, r.fault(ctx, "discover "+method, ctx.Err())
-	case <-r.ctx.Done():
-		return nil, errClosed()
-	}
+	return m.roster.List()
 }
 
 // Follow calls fn with a method's providers and with every change; see abstract.Discovery.
 func (r *Registry) Follow(method string, fn func(abstract.Providers)) (stop func()) {
 	m, err := r.use(method)
 	if err != nil {
-		return func() {}
+		return roster.Refuse(err, fn)
 	}
 	stopFollowing := m.roster.Follow(fn)
 	release := sync.OnceFunc(func() { r.release(m) })
@@ -75,10 +66,13 @@ func (r *Registry) Follow(method string, fn func(abstract.Providers)) (stop func
 
 // use follows a method until everybody who has called use has called release.
 func (r *Registry) use(method string) (*followed, error) {
+	if err := roster.CheckMethod(method); err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, errClosed()
+		return nil, roster.ErrClosed()
 	}
 	if !r.pulse.begun {
 		r.pulse.begun = true

@@ -330,7 +330,7 @@ func (r *Registry) put(ctx context.Context, client *clientv3.Client, id clientv3
 
 // settle makes keys what is wanted of them now: there, with our lease, or gone.
 func (r *Registry) settle(ctx context.Context, op string, keys []string) error {
-	ctx, cancel := r.within(ctx)
+	ctx, cancel := roster.Within(ctx, r.cfg.TTL)
 	defer cancel()
 	defer context.AfterFunc(r.ctx, cancel)()
 	taken := error(nil)

@@ -102,7 +102,7 @@ func (r *Registry) Register(ctx context.Context, providers ...abstract.Provider)
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
-		return errClosed()
+		return roster.ErrClosed()
 	}
 	if !r.entered {
 		r.entered = true
@@ -132,7 +132,7 @@ func (r *Registry) Unregister(ctx context.Context, providers ...abstract.Provide
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
-		return errClosed()
+		return roster.ErrClosed()
 	}
 	var keys []string
 	for _, p := range providers {
@@ -167,25 +167,13 @@ func (r *Registry) drop(key string, p abstract.Provider) bool {
 	return true
 }
 
-// within bounds a wait that has no deadline.
-func (r *Registry) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, r.cfg.TTL)
-}
-
-func errClosed() *abstract.Error {
-	return &abstract.Error{Code: abstract.Disconnected, Op: "use the registry", Message: "it was closed by its owner", Sent: abstract.SentNo}
-}
-
 // fault makes an error that says what is the matter.
 func (r *Registry) fault(ctx context.Context, op string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case r.ctx.Err() != nil:
-		return errClosed()
+		return roster.ErrClosed()
 	case refused(err):
 		return &abstract.Error{Code: abstract.Denied, Op: op, Message: "etcd does not let this user do that: " + err.Error(), Err: err}
 	case errors.Is(err, errTaken):

@@ -90,6 +90,7 @@ func TestGoldenFrames(t *testing.T) {
 	}
 	maps.Copy(cases, goldenNodes())
 	maps.Copy(cases, goldenStreams())
+	maps.Copy(cases, goldenTopics())
 	files, err := filepath.Glob("testdata/*.hex")
 	require.NoError(t, err)
 	assert.Len(t, files, len(cases)+4, "every golden frame is tested here, but for the two bad ones below, and the compressed ones in packed_test.go")
@@ -135,6 +136,10 @@ func content(m abstract.BaseMessage) abstract.BaseMessage {
 		c.Header = message.ID(m.ID())
 		return &c
 	case *message.TopicResponse:
+		c := *m
+		c.Header = message.ID(m.ID())
+		return &c
+	case *message.GapNotice:
 		c := *m
 		c.Header = message.ID(m.ID())
 		return &c

@@ -7,6 +7,7 @@
 package lv
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"unsafe"
@@ -128,4 +129,34 @@ func (p *Protocol) Append(dst []byte, m abstract.BaseMessage) ([]byte, error) {
 	}
 	binary.BigEndian.PutUint32(out[start:], uint32(size-lengthSize))
 	return out, nil
+}
+
+// Extend appends a frame to dst with further members at the end of its body, an object
+// that has some: `,"name":value` each. It is as a member that is repeated: the last
+// counts. The frame must be whole and not compressed.
+func Extend(dst, frame []byte, members ...[]byte) []byte {
+	end := bytes.LastIndexByte(frame, '}')
+	if end < headerSize {
+		return append(dst, frame...)
+	}
+	start := len(dst)
+	dst = append(dst, frame[:end]...)
+	for _, m := range members {
+		dst = append(dst, m...)
+	}
+	dst = append(dst, '}')
+	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-lengthSize))
+	return dst
+}
+
+// DecodeFrame is Decode of one whole frame that is not compressed.
+func (p *Protocol) DecodeFrame(frame []byte) (abstract.BaseMessage, error) {
+	if len(frame) < headerSize {
+		return nil, abstract.Errorf(abstract.ParseFailed, "%d bytes are no frame", len(frame))
+	}
+	t, idEnd := abstract.MType(binary.BigEndian.Uint32(frame[4:])), headerSize+int(binary.BigEndian.Uint32(frame[8:]))
+	if idEnd > len(frame) || t.Compressed() != abstract.CompressNone {
+		return nil, abstract.Errorf(abstract.ParseFailed, "the frame is not whole, or compressed")
+	}
+	return p.codec.Unmarshal(t, alias(frame[headerSize:idEnd]), frame[idEnd:], frame)
 }

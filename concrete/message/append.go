@@ -18,14 +18,14 @@ func (c *Codec) AppendBody(dst []byte, m abstract.BaseMessage) ([]byte, error) {
 	case *TopicRequest:
 		return appendTopicRequest(dst, m), nil
 	case *TopicResponse:
-		dst = appendInt(dst, `{"rcode":`, int64(m.Code))
-		return append(appendText(dst, `,"message":`, m.Message), '}'), nil
+		return appendTopicResponse(dst, m), nil
 	case *ServiceRequest:
 		return appendServiceRequest(dst, m), nil
 	case *ServiceResponse:
 		return appendServiceResponse(dst, m), nil
 	case *GapNotice:
 		dst = appendString(append(dst, `{"topic_key":`...), m.Topic)
+		dst = appendText(dst, `,"sub":`, m.Sub)
 		dst = strconv.AppendUint(append(dst, `,"missed":`...), m.Missed, 10)
 		return append(dst, '}'), nil
 	case *NodeRequest:
@@ -116,11 +116,12 @@ func appendRpcResponse(dst []byte, m *RpcResponse) []byte {
 func appendTopicRequest(dst []byte, m *TopicRequest) []byte {
 	dst = appendInt(dst, `{"optype":`, int64(m.Op))
 	dst = appendString(append(dst, `,"topic_key":`...), m.Topic)
-	if m.Op == abstract.TopicPublish {
+	if m.Op.Publishes() || m.Message != nil {
 		dst = appendRaw(append(dst, `,"topic_msg":`...), m.Message, "null")
 		dst = appendMetadata(dst, m.Meta)
 	}
-	return append(dst, '}')
+	dst = appendCount(dst, `,"offset":`, m.Offset)
+	return append(appendTopicExtras(dst, m.More), '}')
 }
 
 func appendServiceRequest(dst []byte, m *ServiceRequest) []byte {
@@ -236,4 +237,11 @@ func appendRaw(dst []byte, raw Raw, empty string) []byte {
 		return append(dst, empty...)
 	}
 	return append(dst, raw...)
+}
+
+// AppendMember appends a member of an object, with the comma before it: for a body that
+// is written already.
+func AppendMember(dst []byte, name, value string) []byte {
+	dst = appendString(append(dst, ','), name)
+	return appendString(append(dst, ':'), value)
 }

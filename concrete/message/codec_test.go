@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -362,8 +363,39 @@ func samples() map[string]abstract.BaseMessage {
 		`{"rcode":5,"result":null,"message":"no <a>","details":[1]}`:  &message.RpcResponse{Header: id, Code: 5, Result: message.Raw("null"), Message: "no <a>", Details: message.Raw(`[1]`)},
 		`{"optype":0,"topic_key":""}`:                                 &message.TopicRequest{Header: id},
 		`{"optype":4,"topic_key":"news","topic_msg":"m0"}`:            &message.TopicRequest{Header: id, Op: 4, Topic: "news", Message: message.Raw(`"m0"`)},
-		`{"rcode":8,"message":"no such topic"}`:                       &message.TopicResponse{Header: id, Code: 8, Message: "no such topic"},
-		`{"optype":1,"method":"a"}`:                                   &message.ServiceRequest{Header: id, Op: 1, Method: "a"},
+		`{"optype":4,"topic_key":"news","topic_msg":1,"offset":7}`:    &message.TopicRequest{Header: id, Op: 4, Topic: "news", Message: message.Raw(`1`), Offset: 7},
+		`{"optype":4,"topic_key":"news","topic_msg":1,"offset":7,"sub":"3","time_ms":12,"delivery":5,"delivered":2}`: &message.TopicRequest{
+			Header: id, Op: 4, Topic: "news", Message: message.Raw(`1`), Offset: 7,
+			More: &message.TopicExtras{Sub: "3", Time: time.UnixMilli(12), Delivery: 5, Delivered: 2},
+		},
+		`{"optype":4,"topic_key":"t","topic_msg":1,"epoch":"e","msg_id":"m","delay_ms":5,"at_ms":6,"ttl_ms":7,"report":1}`: &message.TopicRequest{
+			Header: id, Op: 4, Topic: "t", Message: message.Raw(`1`),
+			More: &message.TopicExtras{Epoch: "e", MsgID: "m", Delay: 5 * time.Millisecond, At: time.UnixMilli(6), TTL: 7 * time.Millisecond, Report: true},
+		},
+		`{"optype":2,"topic_key":"a.*","sub":"1","from":9,"group":"g","where":{"k":"v","l":"w"},"name":"n","ack":1,"window":4,"presence":1}`: &message.TopicRequest{
+			Header: id, Op: 2, Topic: "a.*",
+			More: &message.TopicExtras{Sub: "1", From: message.TopicFrom{Where: message.FromOffset, Offset: 9}, Group: "g", Where: map[string]string{"k": "v", "l": "w"}, Name: "n", Ack: true, Window: 4, Watch: true},
+		},
+		`{"optype":2,"topic_key":"a","from":"last"}`:           &message.TopicRequest{Header: id, Op: 2, Topic: "a", More: &message.TopicExtras{From: message.TopicFrom{Where: message.FromLast}}},
+		`{"optype":2,"topic_key":"a","from":"new"}`:            &message.TopicRequest{Header: id, Op: 2, Topic: "a", More: &message.TopicExtras{From: message.TopicFrom{Where: message.FromNew}}},
+		`{"optype":2,"topic_key":"a","from":"all"}`:            &message.TopicRequest{Header: id, Op: 2, Topic: "a", More: &message.TopicExtras{From: message.TopicFrom{Where: message.FromAll}}},
+		`{"optype":2,"topic_key":"a","from":{"time_ms":1000}}`: &message.TopicRequest{Header: id, Op: 2, Topic: "a", More: &message.TopicExtras{From: message.TopicFrom{Where: message.FromTime, Time: time.UnixMilli(1000)}}},
+		`{"optype":19,"topic_key":"a","sub":"1","delay_ms":9,"deliveries":[1,2],"nack":1}`: &message.TopicRequest{
+			Header: id, Op: 19, Topic: "a", More: &message.TopicExtras{Sub: "1", Delay: 9 * time.Millisecond, Deliveries: []uint64{1, 2}, Nack: true},
+		},
+		`{"optype":19,"topic_key":"a","sub":"1","deliveries":[1],"progress":1}`: &message.TopicRequest{
+			Header: id, Op: 19, Topic: "a", More: &message.TopicExtras{Sub: "1", Deliveries: []uint64{1}, Progress: true},
+		},
+		`{"optype":23,"topic_key":"a","offsets":[7,9]}`:                   &message.TopicRequest{Header: id, Op: 23, Topic: "a", More: &message.TopicExtras{Offsets: []uint64{7, 9}}},
+		`{"rcode":0,"due_ms":1000}`:                                       &message.TopicResponse{Header: id, Due: time.UnixMilli(1000)},
+		`{"optype":20,"topic_key":"a","topic_msg":null}`:                  &message.TopicRequest{Header: id, Op: 20, Topic: "a", Message: message.Raw(`null`)},
+		`{"optype":21,"topic_key":"a","from":3,"most":10}`:                &message.TopicRequest{Header: id, Op: 21, Topic: "a", More: &message.TopicExtras{From: message.TopicFrom{Where: message.FromOffset, Offset: 3}, Most: 10}},
+		`{"optype":16,"topic_key":"a","settings":{"retain":true}}`:        &message.TopicRequest{Header: id, Op: 16, Topic: "a", More: &message.TopicExtras{Settings: message.Raw(`{"retain":true}`)}},
+		`{"rcode":0,"offset":9,"subscribers":2,"duplicate":1}`:            &message.TopicResponse{Header: id, Offset: 9, Subscribers: 2, Duplicate: true},
+		`{"rcode":0,"offset":9,"epoch":"e","recovered":false,"info":[1]}`: &message.TopicResponse{Header: id, Offset: 9, Epoch: "e", Recovered: message.No, Info: message.Raw(`[1]`)},
+		`{"topic_key":"t","sub":"1","missed":3}`:                          &message.GapNotice{Header: id, Topic: "t", Sub: "1", Missed: 3},
+		`{"rcode":8,"message":"no such topic"}`:                           &message.TopicResponse{Header: id, Code: 8, Message: "no such topic"},
+		`{"optype":1,"method":"a"}`:                                       &message.ServiceRequest{Header: id, Op: 1, Method: "a"},
 		`{"optype":0,"method":"a","methods":["b","c"],"host":{"ip":"","port":7700},"instance":"i","ttl_ms":5000,"weight":3,"zone":"z","version":"v","tags":["x","y"],"metadata":{"a":"1","b":"\"2"},"state":"draining","relay":1}`: &message.ServiceRequest{
 			Header: id, Method: "a", Methods: []string{"b", "c"}, Host: &abstract.Host{Port: 7700}, Instance: "i", TTLMs: 5000,
 			Traits: abstract.Traits{Weight: 3, Zone: "z", Version: "v", Tags: abstract.NewTags("y", "x"), Meta: abstract.NewMeta(map[string]string{"b": `"2`, "a": "1"}), State: abstract.Retiring, Relay: true},

@@ -107,22 +107,23 @@ func (e *envelope) topicRequest() abstract.BaseMessage {
 	if m := e.usualPublish(); m != nil {
 		return m
 	}
-	var v [4][]byte
-	if !e.collect(v[:], "optype", "topic_key", "topic_msg", "meta") {
+	var v [5 + len(extraNames)][]byte
+	if !e.collect(v[:], topicNames...) {
 		return nil
 	}
 	op, ok := small(v[0])
 	m := &TopicRequest{Op: abstract.TopicOp(op), Message: v[2]}
 	if !ok || !m.Op.Valid() {
-		e.fail(abstract.InvalidOp, `a topic request needs an "optype" from 0 to 4: create, remove, subscribe, cancel, publish`)
+		e.fail(abstract.InvalidOp, `a topic request needs an "optype" from 0 to 4: create, remove, subscribe, cancel, publish; or one of 16 to 23`)
 	}
 	m.Topic = e.text(v[1], "topic_key", e.cfg.MaxTopic)
-	if m.Op == abstract.TopicPublish {
+	if m.Op.Publishes() {
 		if m.Message == nil {
 			e.fail(abstract.InvalidMessage, `a publish needs a "topic_msg"; null will do`)
 		}
-		m.Meta = e.metadata(v[3])
+		m.Meta = e.metadata(v[4])
 	}
+	m.Offset, m.More = uint64(e.count(v[3], "offset", math.MaxInt64)), e.topicExtras(v[5:])
 	m.Header = e.head
 	return m
 }
@@ -131,13 +132,7 @@ func (e *envelope) topicResponse() abstract.BaseMessage {
 	if m := e.usualTopicResponse(); m != nil {
 		return m
 	}
-	var v [2][]byte
-	if !e.collect(v[:], "rcode", "message") {
-		return nil
-	}
-	m := &TopicResponse{Code: e.rcode(v[0]), Message: e.optional(v[1], "message", maxWords)}
-	m.Header = e.head
-	return m
+	return e.fullTopicResponse()
 }
 
 func (e *envelope) serviceRequest() abstract.BaseMessage {
@@ -272,13 +267,14 @@ func (e *envelope) unsupported() abstract.BaseMessage {
 }
 
 func (e *envelope) gap() abstract.BaseMessage {
-	var v [2][]byte
-	if !e.collect(v[:], "topic_key", "missed") {
+	var v [3][]byte
+	if !e.collect(v[:], "topic_key", "missed", "sub") {
 		return nil
 	}
 	m := &GapNotice{
 		Topic:  e.text(v[0], "topic_key", e.cfg.MaxTopic),
 		Missed: uint64(e.count(v[1], "missed", math.MaxInt64)),
+		Sub:    e.optional(v[2], "sub", MaxTopicID),
 	}
 	m.Header = e.head
 	return m

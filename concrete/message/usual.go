@@ -97,10 +97,17 @@ func (e *envelope) usualPublish() *TopicRequest {
 	topic, i := e.usualText(e.begins(`{"optype":4,"topic_key":`), e.cfg.MaxTopic)
 	message, i := e.usualValue(e.after(i, `,"topic_msg":`))
 	meta, i := e.usualMetadata(i)
+	var offset int64
+	if from := e.after(i, `,"offset":`); from > 0 { // a push
+		if i = skipDigits(e.body, from); i == 0 || e.body[from] == '0' || i-from > 15 {
+			return nil
+		}
+		offset, _ = integer(e.body[from:i])
+	}
 	if !e.closes(i) {
 		return nil
 	}
-	m := &TopicRequest{Op: abstract.TopicPublish, Topic: topic, Message: message}
+	m := &TopicRequest{Op: abstract.TopicPublish, Topic: topic, Message: message, Offset: uint64(offset)}
 	if meta != nil {
 		m.Meta = e.metadata(meta)
 	}
@@ -108,13 +115,13 @@ func (e *envelope) usualPublish() *TopicRequest {
 	return m
 }
 
-// usualMetadata returns the value of the last member of a body, when that is "meta";
-// nil, and i, when something else stands there.
+// usualMetadata returns the value of the member "meta" at i, and where it ends; nil, and
+// i, when something else stands there.
 func (e *envelope) usualMetadata(i int) (meta Raw, end int) {
-	if e.closes(i) {
-		return nil, i
+	if from := e.after(i, `,"meta":`); from > 0 {
+		return e.usualValue(from)
 	}
-	return e.usualValue(e.after(i, `,"meta":`))
+	return nil, i
 }
 
 func (e *envelope) usualTopicResponse() *TopicResponse {

@@ -1,4 +1,4 @@
-// Package otel traces calls, streams and messages with OpenTelemetry.
+// Package otel traces and measures calls, streams and messages with OpenTelemetry.
 //
 //	tracing := otel.Interceptor()
 //	conn, err := client.Dial(ctx, addr, client.WithInterceptors(tracing))
@@ -8,5 +8,6 @@
 // of its publisher and one of each subscriber. The context of the trace travels as W3C
 // trace context in the metadata, so that all of them, and what a handler or a subscriber
 // does with its context, are one trace. Names and attributes are those of
-// OpenTelemetry's semantic conventions for RPC and messaging.
+// OpenTelemetry's semantic conventions for RPC and messaging. Metrics is an interceptor of
+// its own, which counts and times the same operations by those conventions.
 package otel

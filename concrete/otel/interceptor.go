@@ -11,7 +11,7 @@ import (
 	"trefoil/abstract"
 )
 
-// name is that of the tracer.
+// name is that of the tracer and the meter.
 const name = "trefoil"
 
 // Option changes one setting of an Interceptor.
@@ -65,7 +65,7 @@ func (t *tracing) sent(ctx context.Context, op *abstract.Operation, next abstrac
 	t.propagator.Inject(ctx, carrier(op.Meta))
 	err := next(ctx, op)
 	if op.Kind == abstract.OpOpenStream && err == nil && op.Stream != nil {
-		op.Stream = newStream(op.Stream, span)
+		op.Stream = newStream(op.Stream, func(err error) { end(span, &abstract.Operation{Kind: abstract.OpOpenStream}, err) })
 		return nil
 	}
 	end(span, op, err)

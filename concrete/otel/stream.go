@@ -6,24 +6,21 @@ import (
 	"io"
 	"sync"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"trefoil/abstract"
 )
 
-// stream is a stream that was opened, whose span ends with it.
+// stream is a stream that was opened, and knows how it ended.
 type stream struct {
 	abstract.Stream
 	mu  sync.Mutex
 	err error // how it ended, as far as somebody has received that
 }
 
-func newStream(s abstract.Stream, span trace.Span) abstract.Stream {
-	traced := &stream{Stream: s}
-	context.AfterFunc(s.Context(), func() {
-		end(span, &abstract.Operation{Kind: abstract.OpOpenStream}, traced.outcome())
-	})
-	return traced
+// newStream calls ended when the stream is over.
+func newStream(s abstract.Stream, ended func(error)) abstract.Stream {
+	watched := &stream{Stream: s}
+	context.AfterFunc(s.Context(), func() { ended(watched.outcome()) })
+	return watched
 }
 
 // Receive notes how the stream ended.

@@ -21,15 +21,10 @@ import (
 // object, "lines[2]" an element of an array. What it costs is bounded by the length
 // of the text, whatever the schema.
 func (s *Schema) Check(method string, params []byte) error {
-	dec := json.NewDecoder(bytes.NewReader(params))
-	dec.UseNumber()
-	var value any
-	if err := dec.Decode(&value); err != nil {
-		return abstract.Errorf(abstract.InvalidParams, "the parameters of %s are no JSON", method)
-	}
-	c := checker{schema: s, left: freeSteps + stepsPerByte*len(params)}
-	f := c.check(s.root, value)
+	f, ok := s.fault(params)
 	switch {
+	case !ok:
+		return abstract.Errorf(abstract.InvalidParams, "the parameters of %s are no JSON", method)
 	case f == nil:
 		return nil
 	case f.path == "":
@@ -38,6 +33,35 @@ func (s *Schema) Check(method string, params []byte) error {
 		return abstract.Errorf(abstract.InvalidParams, "%s needs a parameter %q%s", method, f.path, f.problem)
 	}
 	return abstract.Errorf(abstract.InvalidParams, "parameter %q of %s %s", f.path, method, f.problem)
+}
+
+// CheckMessage is Check for a message of a topic.
+func (s *Schema) CheckMessage(topic string, msg []byte) error {
+	f, ok := s.fault(msg)
+	switch {
+	case !ok:
+		return abstract.Errorf(abstract.InvalidParams, "the message to topic %q is no JSON", topic)
+	case f == nil:
+		return nil
+	case f.path == "":
+		return abstract.Errorf(abstract.InvalidParams, "the message to topic %q %s", topic, f.problem)
+	case f.missing:
+		return abstract.Errorf(abstract.InvalidParams, "a message to topic %q needs a member %q%s", topic, f.path, f.problem)
+	}
+	return abstract.Errorf(abstract.InvalidParams, "%q in the message to topic %q %s", f.path, topic, f.problem)
+}
+
+// fault returns the first thing found that is wrong with a text, or nil; not ok: it is no
+// JSON.
+func (s *Schema) fault(text []byte) (f *fault, ok bool) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	var value any
+	if dec.Decode(&value) != nil {
+		return nil, false
+	}
+	c := checker{schema: s, left: freeSteps + stepsPerByte*len(text)}
+	return c.check(s.root, value), true
 }
 
 // What a check may take: so many places of a schema that are looked at, and so many
@@ -101,7 +125,7 @@ func short(s string) string {
 // check returns what is wrong with a value.
 func (c *checker) check(s *jsonschema.Schema, v any) *fault {
 	if c.left--; c.left < 0 {
-		return faultf("takes too long to check; send something simpler")
+		return tooLong()
 	}
 	for _, look := range []func(*jsonschema.Schema, any) *fault{c.kind, c.given, c.inside, c.combined} {
 		if f := look(s, v); f != nil {
@@ -142,11 +166,28 @@ func (c *checker) text(s *jsonschema.Schema, v string) *fault {
 			return faultf("must have at most %d characters, not %d", *s.MaxLength, n)
 		}
 	}
-	if s.Pattern != "" && !c.schema.patterns[s.Pattern].MatchString(v) {
+	if s.Pattern == "" {
+		return nil
+	}
+	fits, slow := c.match(s.Pattern, v)
+	if slow != nil {
+		return slow
+	}
+	if !fits {
 		return faultf("must match %s", strconv.Quote(short(s.Pattern)))
 	}
 	return nil
 }
+
+// match looks for a regular expression in a text, which takes longer than other steps.
+func (c *checker) match(pattern, text string) (fits bool, slow *fault) {
+	if c.left -= matchCost(c.schema.sizes[pattern], len(text)); c.left < 0 {
+		return false, tooLong()
+	}
+	return c.schema.patterns[pattern].MatchString(text), nil
+}
+
+func tooLong() *fault { return faultf("takes too long to check; send something simpler") }
 
 // given checks against values that the schema spells out.
 func (c *checker) given(s *jsonschema.Schema, v any) *fault {
@@ -245,7 +286,11 @@ func (c *checker) memberOf(s *jsonschema.Schema, name string, of map[string]any)
 		}
 	}
 	for pattern, sub := range s.PatternProperties {
-		if c.schema.patterns[pattern].MatchString(name) {
+		fits, slow := c.match(pattern, name)
+		if slow != nil {
+			return slow
+		}
+		if fits {
 			known = true
 			if f := c.check(sub, of[name]); f != nil {
 				return f.in(member(name))

@@ -35,6 +35,9 @@ func Result(t reflect.Type) *Schema { return made(t, writes) }
 // no values is anything.
 func Value(t reflect.Type) *Schema { return made(t, values) }
 
+// Of is the text of Value, as the settings of a topic have it.
+func Of(t reflect.Type) json.RawMessage { return Value(t).JSON() }
+
 // use is what a schema is made for.
 type use uint8
 

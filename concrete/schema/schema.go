@@ -20,6 +20,7 @@ type Schema struct {
 	root     *jsonschema.Schema
 	text     json.RawMessage
 	patterns map[string]*regexp.Regexp
+	sizes    map[string]int              // of the patterns
 	closed   map[*jsonschema.Schema]bool // those for members without a name that are false
 }
 
@@ -42,10 +43,16 @@ func Parse(text []byte) (*Schema, error) {
 	if err := checkable(root); err != nil {
 		return nil, err
 	}
+	sizes, err := sizePatterns(root)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := root.Resolve(nil); err != nil {
 		return nil, &abstract.Error{Code: abstract.InvalidParams, Message: "this JSON Schema does not hold together", Err: err}
 	}
-	return compiled(root, append(json.RawMessage(nil), text...)), nil
+	s := compiled(root, append(json.RawMessage(nil), text...))
+	s.sizes = sizes
+	return s, nil
 }
 
 // why says what is wrong with the text of a schema, without words of Go.

@@ -78,11 +78,19 @@ func target(root *jsonschema.Schema, ref string) *jsonschema.Schema {
 	return nil
 }
 
+// kinds are the types that a schema can name.
+var kinds = [...]string{"null", "boolean", "object", "array", "number", "string", "integer"}
+
 // checkable returns what of a schema cannot be checked.
 func checkable(root *jsonschema.Schema) error {
 	for s := range all(root) {
 		if word := foreign(s); word != "" {
 			return abstract.Errorf(abstract.InvalidParams, "the schema has %s, which is not checked here; say it in another way", word)
+		}
+		for _, kind := range append(slices.Clone(s.Types), s.Type) {
+			if kind != "" && !slices.Contains(kinds[:], kind) {
+				return abstract.Errorf(abstract.InvalidParams, "%.40q is no type of JSON values; a schema can name %s", kind, strings.Join(kinds[:], ", "))
+			}
 		}
 		if s.Ref != "" && target(root, s.Ref) == nil {
 			return abstract.Errorf(abstract.InvalidParams, `the schema refers to %.80q; it can to "#" and to what stands in its "$defs"`, s.Ref)

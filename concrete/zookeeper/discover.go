@@ -59,31 +59,19 @@ func (r *Registry) Discover(ctx context.Context, method string) ([]abstract.Prov
 		return nil, err
 	}
 	defer release()
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.cfg.SessionTimeout)
-		defer cancel()
+	ctx, cancel := roster.Within(ctx, r.cfg.SessionTimeout)
+	defer cancel()
+	if err := known.Await(ctx, r.ctx); err != nil {
+		return nil, r.fault(ctx, "discover "+method, err)
 	}
-	select {
-	case <-known.Answered():
-		return known.List()
-	default:
-	}
-	select {
-	case <-known.Answered():
-		return known.List()
-	case <-ctx.Done():
-		return nil, r.fault(ctx, "discover "+method, ctx.Err())
-	case <-r.ctx.Done():
-		return nil, errClosed()
-	}
+	return known.List()
 }
 
 // Follow calls fn with a method's providers and with every change; see abstract.Discovery.
 func (r *Registry) Follow(method string, fn func(abstract.Providers)) (stop func()) {
 	known, release, err := r.use(method)
 	if err != nil {
-		return func() {}
+		return roster.Refuse(err, fn)
 	}
 	stopFollowing := known.Follow(fn)
 	return func() {
@@ -95,11 +83,14 @@ func (r *Registry) Follow(method string, fn func(abstract.Providers)) (stop func
 // use returns what is known of a method, and follows its service until everybody who has
 // called use has called release.
 func (r *Registry) use(name string) (known *roster.Roster, release func(), err error) {
+	if err := roster.CheckMethod(name); err != nil {
+		return nil, nil, err
+	}
 	path := r.servicePath(name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, nil, errClosed()
+		return nil, nil, roster.ErrClosed()
 	}
 	if !r.lines.begun {
 		r.lines.begun = true

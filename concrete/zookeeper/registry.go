@@ -148,7 +148,7 @@ func (r *Registry) Unregister(ctx context.Context, providers ...abstract.Provide
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
-		return errClosed()
+		return roster.ErrClosed()
 	}
 	var dropped []abstract.Provider
 	for _, p := range providers {
@@ -205,7 +205,7 @@ func (r *Registry) drop(p abstract.Provider) bool {
 // the lock held.
 func (r *Registry) enter() error {
 	if r.closed {
-		return errClosed()
+		return roster.ErrClosed()
 	}
 	if r.own != nil {
 		return nil
@@ -223,22 +223,15 @@ func (r *Registry) enter() error {
 	return nil
 }
 
-func errClosed() *abstract.Error {
-	return &abstract.Error{Code: abstract.Disconnected, Op: "use the registry", Message: "it was closed by its owner", Sent: abstract.SentNo}
-}
-
 // do runs something that may wait for the connection, for as long as ctx allows. It is
 // tried again when only the connection was lost.
 func (r *Registry) do(ctx context.Context, op string, fn func() error) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.cfg.SessionTimeout)
-		defer cancel()
-	}
+	ctx, cancel := roster.Within(ctx, r.cfg.SessionTimeout)
+	defer cancel()
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
-		return errClosed()
+		return roster.ErrClosed()
 	}
 	ended := make(chan error, 1)
 	r.ended.Go(func() { ended <- r.persist(ctx, fn) })
@@ -249,7 +242,7 @@ func (r *Registry) do(ctx context.Context, op string, fn func() error) error {
 	case <-ctx.Done():
 		return r.fault(ctx, op, ctx.Err())
 	case <-r.ctx.Done():
-		return errClosed()
+		return roster.ErrClosed()
 	}
 }
 
@@ -283,7 +276,7 @@ func (r *Registry) fault(ctx context.Context, op string, err error) error {
 	case err == nil:
 		return nil
 	case r.ctx.Err() != nil:
-		return errClosed()
+		return roster.ErrClosed()
 	case refused(err):
 		return refusal(op, err)
 	case errors.Is(err, errTaken):

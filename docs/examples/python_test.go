@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -386,6 +387,41 @@ func TestGoSeesAPythonProviderDie(t *testing.T) {
 	assert.Equal(t, port, (<-offline).Host.Port)
 	err = w.calls().Call(t.Context(), "py.add", numbers{1, 2}, nil)
 	require.ErrorIs(t, err, abstract.ErrMethodNotFound)
+}
+
+// TestPythonReadsTopicsAsGoDoes: from an offset, with filters, as a member of a group, and
+// again after a cut.
+func TestPythonReadsTopicsAsGoDoes(t *testing.T) {
+	w := newWorld(t)
+	topics := client.NewTopicClient(w.conn)
+	s := w.run("readers")
+	read := func(offset int) {
+		said := s.expect("read")
+		assert.Equal(t, float64(offset), said["offset"])
+		assert.Equal(t, float64(offset), said["value"])
+	}
+	s.expect("ready")
+	read(2)
+	read(3)
+	s.tell("more")
+	s.expect("reading")
+	require.NoError(t, topics.Create(t.Context(), "odds.a"), "after it was subscribed to")
+	for n := 4; n <= 5; n++ {
+		with := abstract.WithMetadata(t.Context(), abstract.Metadata{"odd": strconv.Itoa(n % 2)})
+		require.NoError(t, topics.Publish(with, "odds.a", n))
+		require.NoError(t, topics.Publish(with, "kept", n))
+		if n == 5 {
+			assert.Equal(t, map[string]any{"event": "odd", "topic": "odds.a", "value": float64(5)}, s.expect("odd"))
+		}
+		read(n)
+	}
+	require.NoError(t, topics.Publish(t.Context(), "jobs", "sweep"))
+	assert.Equal(t, float64(1), s.expect("work")["delivered"])
+	assert.Equal(t, float64(2), s.expect("work")["delivered"], "it has failed, and comes again")
+	s.tell("close")
+	s.expect("closed")
+	s.tell("end")
+	s.finish()
 }
 
 func TestPythonAndGoShareTopics(t *testing.T) {

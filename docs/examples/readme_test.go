@@ -31,13 +31,27 @@ func readmeBlocks(t *testing.T) (server, client string, parts []string) {
 // TestReadmeShowsExamplesThatRun: the rest is part of examples that are built and run.
 func TestReadmeShowsExamplesThatRun(t *testing.T) {
 	var sources strings.Builder
-	for _, file := range []string{"docs/examples/tour/glance_test.go", "docs/examples/tour/tour_test.go", "server/trefoiltest/example_test.go"} {
+	for _, file := range []string{"docs/examples/tour/glance_test.go", "docs/examples/tour/tour_test.go", "docs/examples/topics/main.go", "server/trefoiltest/example_test.go"} {
 		text := read(t, file)
 		sources.WriteString("\n" + text + strings.ReplaceAll("\n"+text, "\n\t", "\n")) // as it is, and what is inside functions
 	}
 	_, _, parts := readmeBlocks(t)
 	for _, part := range parts {
 		assert.True(t, strings.Contains(sources.String(), "\n"+part), "no example has\n%s", part)
+	}
+}
+
+// TestTopicsPageShowsExamplesThatRun: each part of docs/topics.md is part of an example.
+func TestTopicsPageShowsExamplesThatRun(t *testing.T) {
+	blocks := goBlock.FindAllStringSubmatch(read(t, "docs/topics.md"), -1)
+	require.NotEmpty(t, blocks)
+	var sources strings.Builder
+	for _, file := range []string{"docs/examples/topics/page_test.go", "docs/examples/topics/main.go"} {
+		text := read(t, file)
+		sources.WriteString("\n" + text + strings.ReplaceAll("\n"+text, "\n\t", "\n"))
+	}
+	for _, b := range blocks {
+		assert.True(t, strings.Contains(sources.String(), "\n"+b[1]), "no example has\n%s", b[1])
 	}
 }
 

@@ -48,6 +48,11 @@ var budgets = []budget{
 	{"topic", "paced, 1 to 100, 128 B, broker CPU per delivery", 1.1, false, "x Redis", ratio("1x100 128B paced", "trefoil", "redis", FigCPUServer)},
 	{"topic", "paced, 1 to 1000, 128 B, broker CPU per delivery", 1.1, false, "x Redis", ratio("1x1000 128B paced", "trefoil", "redis", FigCPUServer)},
 	{"topic", "1 to 100, 1 KiB, subscriber CPU per delivery", 0.3, false, "µs", value("1x100 1KiB", "trefoil", FigCPUClient)},
+	{"topic", "20 subscribers beside a stopped one, 128 B, deliveries/s", 0.95, true, "x without it", value("20 and one stopped 128B", "trefoil", "kept")},
+	{"topic", "20 subscribers beside a stopped one, 4 KiB, paced, deliveries/s", 0.95, true, "x without it", value("20 and one stopped 4KiB paced", "trefoil", "kept")},
+	{"topic", "live heap that a stopped subscriber holds, 128 B", 2048, false, "KiB", value("20 and one stopped 128B", "trefoil", "held_kib")},
+	{"topic", "live heap that a stopped subscriber holds, 4 KiB, paced", 2048, false, "KiB", value("20 and one stopped 4KiB paced", "trefoil", "held_kib")},
+	{"topic", "messages that a stopped subscriber lost and was not told of, 128 B", 0, false, "messages", value("20 and one stopped 128B", "trefoil", "untold")},
 	{"topic", "growth of broker CPU per delivery from 100 to 1000 subscribers", 4.0 / 3, false, "x the floor's growth", ratio("growth 100 to 1000", "trefoil", "floor", FigGrowth)},
 
 	{"discovery", "look-ups/s, 64 sessions", 2, true, "x ZooKeeper", ratio("look-ups", "trefoil", "zookeeper", FigRate)},

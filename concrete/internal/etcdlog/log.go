@@ -3,7 +3,11 @@ package etcdlog
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net"
+	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -36,8 +40,19 @@ func (c *logCore) Check(e zapcore.Entry, to *zapcore.CheckedEntry) *zapcore.Chec
 
 // Write is zapcore.Core's.
 func (c *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.to.LogAttrs(context.Background(), levelOf(e.Level), "etcd: "+e.Message, attrs(fields)...)
+	level := levelOf(e.Level)
+	if slices.ContainsFunc(fields, closed) {
+		level = slog.LevelDebug
+	}
+	c.to.LogAttrs(context.Background(), level, "etcd: "+e.Message, attrs(fields)...)
 	return nil
+}
+
+// closed reports whether a field is the error of a listener that was closed on purpose: an
+// etcd that ends in good order logs some of these as errors.
+func closed(f zapcore.Field) bool {
+	err, ok := f.Interface.(error)
+	return ok && (errors.Is(err, net.ErrClosed) || strings.HasSuffix(strings.ToLower(err.Error()), "server closed"))
 }
 
 // Sync is zapcore.Core's.

@@ -48,8 +48,8 @@ func (b *batch) fill() {
 	alone := len(b.entries) == 1
 	for i := range b.entries {
 		e := &b.entries[i]
-		if e.gap > 0 && e.lane.cfg.Gap != nil {
-			b.add(e.lane.cfg.Gap(e.gap).Bytes, false)
+		if e.gap > 0 && e.lane.notice != nil {
+			b.add(e.lane.notice(e.gap).Bytes, false)
 		}
 		if e.mark == nil || e.mark.Take() {
 			b.add(e.bytes, alone)

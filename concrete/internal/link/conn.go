@@ -163,7 +163,7 @@ func (c *Conn) NewLane(cfg abstract.LaneConfig) abstract.Lane {
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = defaultLaneBytes
 	}
-	return &lane{conn: c, cfg: cfg}
+	return &lane{conn: c, max: cfg.MaxBytes, policy: cfg.Policy, notice: cfg.Gap}
 }
 
 // Close closes at once. It may be called from anywhere, with locks held too: the

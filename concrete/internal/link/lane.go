@@ -8,16 +8,28 @@ var _ abstract.Lane = (*lane)(nil)
 // the ring of the topic class says where each is due. When frames are dropped
 // their tokens stay for the frames that follow, so there are never more tokens
 // than the lane once had frames, and none is written later than its token allows.
-// All fields are guarded by the lock of the connection's outbox.
+// All fields are guarded by the lock of the connection's outbox. There may be a million
+// of them, idle as a rule: it fills a cache line, and has no other memory while it is empty.
 type lane struct {
-	conn   *Conn
-	cfg    abstract.LaneConfig
-	frames ring
-	bytes  int
-	tokens int
-	gap    uint64 // dropped since the last notice
-	missed uint64 // dropped since the lane was opened
-	closed bool
+	conn    *Conn
+	notice  func(missed uint64) abstract.Frame // LaneConfig.Gap
+	max     int                                // bytes
+	frames  *ring[laneFrame]                   // nil: none waits
+	bytes   int
+	gap     uint64 // dropped since the last notice
+	missed  uint64 // dropped since the lane was opened
+	tokens  int32
+	policy  abstract.Policy
+	closed  bool
+	awaited bool // somebody waits for room: outbox.rooms
+}
+
+// waits is how many frames wait.
+func (l *lane) waits() int {
+	if l.frames == nil {
+		return 0
+	}
+	return l.frames.n
 }
 
 // Queue appends f or drops by the policy. A frame for a lane that was closed is
@@ -32,11 +44,11 @@ func (l *lane) Queue(f abstract.Frame) error {
 	}
 	full := l.queue(o, f)
 	o.mu.Unlock()
-	if !full || l.cfg.Policy == abstract.DropNewest {
+	if !full || l.policy == abstract.DropNewest {
 		return nil
 	}
-	err := errLaneFull(l.cfg.MaxBytes)
-	if l.cfg.Policy == abstract.CloseConnection {
+	err := errLaneFull(l.max)
+	if l.policy == abstract.CloseConnection {
 		l.conn.Close(err)
 	}
 	return err
@@ -47,8 +59,8 @@ func (l *lane) queue(o *outbox, f abstract.Frame) (full bool) {
 	if l.closed || len(f.Bytes) == 0 {
 		return false
 	}
-	if l.cfg.Policy == abstract.DropOldest {
-		for l.frames.n > 0 && !l.fits(o, len(f.Bytes)) {
+	if l.policy == abstract.DropOldest {
+		for l.frames != nil && !l.fits(o, len(f.Bytes)) {
 			l.dropOldest(o)
 		}
 	}
@@ -56,16 +68,31 @@ func (l *lane) queue(o *outbox, f abstract.Frame) (full bool) {
 		l.lose(f.Count)
 		return true
 	}
-	l.frames.push(entry{bytes: f.Bytes, mark: f.Mark, count: f.Count})
+	o.open()
+	if l.frames == nil {
+		l.frames = o.framesForLane()
+	}
+	l.frames.push(laneFrame{bytes: f.Bytes, count: f.Count})
 	l.bytes += len(f.Bytes)
 	o.laneBytes += len(f.Bytes)
 	o.frames++
-	if l.tokens < l.frames.n {
+	if int(l.tokens) < l.frames.n {
 		l.tokens++
-		o.open()
-		o.rings[abstract.ClassTopic].push(entry{lane: l})
+		o.due(l)
 	}
 	return false
+}
+
+// due puts a token of a lane at the end of the topic class.
+func (o *outbox) due(l *lane) {
+	r := &o.rings[abstract.ClassTopic]
+	if r.n > 0 {
+		if last := r.at(r.n - 1); last.lane == l {
+			last.count++
+			return
+		}
+	}
+	r.push(entry{lane: l, count: 1})
 }
 
 // fits reports whether n more bytes may wait: in this lane, where a single frame
@@ -74,15 +101,25 @@ func (l *lane) fits(o *outbox, n int) bool {
 	if o.laneBytes+n > o.limit {
 		return false
 	}
-	return l.frames.n == 0 || l.bytes+n <= l.cfg.MaxBytes
+	return l.frames == nil || l.bytes+n <= l.max
 }
 
 func (l *lane) dropOldest(o *outbox) {
-	e := l.frames.pop()
+	e := l.takeFrame()
 	l.bytes -= len(e.bytes)
 	o.laneBytes -= len(e.bytes)
 	o.frames--
 	l.lose(e.count)
+}
+
+// takeFrame takes the first frame, of one at least, and gives the ring back with the last.
+func (l *lane) takeFrame() laneFrame {
+	f := l.frames.pop()
+	if l.frames.n == 0 {
+		l.conn.out.keepForLane(l.frames)
+		l.frames = nil
+	}
+	return f
 }
 
 func (l *lane) lose(count int) {
@@ -98,14 +135,16 @@ func (l *lane) pop() (e entry, ok bool) {
 		o.deadToks--
 		return entry{}, false
 	}
-	if l.frames.n == 0 {
+	if l.frames == nil {
 		return entry{}, false
 	}
-	e = l.frames.pop()
-	l.frames.shrink(ringKept)
-	l.bytes -= len(e.bytes)
-	o.laneBytes -= len(e.bytes)
-	e.lane, e.gap = l, l.gap
+	f := l.takeFrame()
+	l.bytes -= len(f.bytes)
+	o.laneBytes -= len(f.bytes)
+	if l.awaited && l.roomy(o) {
+		l.tellRoom()
+	}
+	e = entry{bytes: f.bytes, count: f.count, lane: l, gap: l.gap}
 	l.gap = 0
 	return e, true
 }
@@ -119,13 +158,14 @@ func (l *lane) Close() {
 		return
 	}
 	l.closed = true
+	l.tellRoom()
 	if !o.closed {
-		o.frames -= l.frames.n
+		o.frames -= l.waits()
 		o.laneBytes -= l.bytes
-		o.deadToks += l.tokens
+		o.deadToks += int(l.tokens)
 		o.sweep()
 	}
-	l.frames, l.bytes = ring{}, 0
+	l.frames, l.bytes = nil, 0
 }
 
 // sweep removes the tokens of closed lanes when they are most of the ring: a peer
@@ -147,4 +187,50 @@ func (l *lane) Missed() uint64 {
 	l.conn.out.mu.Lock()
 	defer l.conn.out.mu.Unlock()
 	return l.missed
+}
+
+// Room returns how many bytes the lane takes without dropping any.
+func (l *lane) Room() int {
+	o := &l.conn.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if l.frames == nil {
+		return max(0, o.limit-o.laneBytes)
+	}
+	return max(0, min(l.max-l.bytes, o.limit-o.laneBytes))
+}
+
+// OnRoom calls fn once there is room.
+func (l *lane) OnRoom(fn func()) {
+	o := &l.conn.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.rooms == nil {
+		o.rooms = make(map[*lane][]func())
+	}
+	l.awaited, o.rooms[l] = true, append(o.rooms[l], fn)
+	if l.closed || o.closed || l.roomy(o) {
+		l.tellRoom()
+	}
+}
+
+// roomy reports whether half of the lane is free. It is called with the lock held.
+func (l *lane) roomy(o *outbox) bool {
+	return (l.frames == nil || 2*l.bytes <= l.max) && 2*o.laneBytes <= o.limit
+}
+
+// tellRoom is called with the lock held.
+func (l *lane) tellRoom() {
+	if !l.awaited {
+		return
+	}
+	o := &l.conn.out
+	for _, fn := range o.rooms[l] {
+		go fn()
+	}
+	delete(o.rooms, l)
+	l.awaited = false
+	if len(o.rooms) == 0 {
+		o.rooms = nil
+	}
 }

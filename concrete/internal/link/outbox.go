@@ -20,9 +20,10 @@ type outbox struct {
 	*queues
 
 	laneBytes int
-	frames    int // frames waiting in all
-	deadToks  int // tokens of closed lanes in the topic ring
-	limit     int // of each class, and of all lanes together
+	frames    int                // frames waiting in all
+	deadToks  int                // tokens of closed lanes in the topic ring
+	limit     int                // of each class, and of all lanes together
+	rooms     map[*lane][]func() // who waits for room in a lane; nil: nobody does
 
 	owned     bool // somebody writes
 	corked    bool // nobody may write yet
@@ -34,7 +35,8 @@ type outbox struct {
 // queues is the part of an outbox that exists while something waits: an idle
 // connection leaves it to others.
 type queues struct {
-	rings [abstract.Classes]ring
+	spare []*ring[laneFrame] // of lanes that have become empty, for others
+	rings [abstract.Classes]ring[entry]
 	bytes [abstract.Classes]int // frames of the class itself; lanes are counted in laneBytes
 }
 
@@ -44,6 +46,28 @@ var spareQueues = sync.Pool{New: func() any { return new(queues) }}
 func (o *outbox) open() {
 	if o.queues == nil {
 		o.queues = spareQueues.Get().(*queues)
+	}
+}
+
+// sparesKept is how many empty rings queues keep for lanes.
+const sparesKept = 32
+
+// framesForLane returns an empty ring. The queues are there.
+func (o *outbox) framesForLane() *ring[laneFrame] {
+	n := len(o.spare) - 1
+	if n < 0 {
+		return new(ring[laneFrame])
+	}
+	r := o.spare[n]
+	o.spare = o.spare[:n]
+	return r
+}
+
+// keepForLane takes back a ring, which is empty. The queues are there.
+func (o *outbox) keepForLane(r *ring[laneFrame]) {
+	if len(o.spare) < sparesKept {
+		r.shrink(ringKept)
+		o.spare = append(o.spare, r)
 	}
 }
 
@@ -137,20 +161,28 @@ func (o *outbox) next(b *batch, limit int) bool {
 func (o *outbox) take(b *batch, class abstract.Class, limit int) {
 	r := &o.rings[class]
 	for r.n > 0 && b.size < limit && len(b.entries) < batchEntries {
-		e := r.pop()
-		if e.lane != nil {
-			var ok bool
-			if e, ok = e.lane.pop(); !ok {
-				continue
-			}
-		} else {
+		e := r.at(0)
+		if e.lane == nil {
 			o.bytes[class] -= len(e.bytes)
+			b.take(o, r.pop())
+			continue
 		}
-		o.frames--
-		b.entries = append(b.entries, e)
-		b.size += len(e.bytes)
+		l := e.lane
+		if e.count--; e.count == 0 {
+			r.pop()
+		}
+		if f, ok := l.pop(); ok {
+			b.take(o, f)
+		}
 	}
 	r.shrink(classKept)
+}
+
+// take moves one frame to b.
+func (b *batch) take(o *outbox, e entry) {
+	o.frames--
+	b.entries = append(b.entries, e)
+	b.size += len(e.bytes)
 }
 
 // uncork allows writing, and makes the caller the owner when something waits.

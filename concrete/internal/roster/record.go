@@ -23,11 +23,20 @@ type record struct {
 // maxMethod is how many bytes a method's name may have, as at a broker.
 const maxMethod = 256
 
+// CheckMethod says what is wrong with a method's name, or nil.
+func CheckMethod(name string) error {
+	if name == "" || len(name) > maxMethod {
+		return abstract.Errorf(abstract.InvalidParams, "a method's name has 1 to %d bytes; this one has %d", maxMethod, len(name))
+	}
+	return nil
+}
+
 // Check says what is wrong with a provider that somebody wants to register, or nil.
 func Check(p abstract.Provider) error {
+	if err := CheckMethod(p.Method); err != nil {
+		return err
+	}
 	switch {
-	case p.Method == "" || len(p.Method) > maxMethod:
-		return abstract.Errorf(abstract.InvalidParams, "a method's name has 1 to %d bytes; this one has %d", maxMethod, len(p.Method))
 	case p.Host.IP == "":
 		return abstract.Errorf(abstract.InvalidParams, "%s needs an IP at which callers reach it; this registry does not see from where it is asked", p.Method)
 	case p.Host.Port < 1 || p.Host.Port > 65535:

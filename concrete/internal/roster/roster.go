@@ -6,6 +6,7 @@ package roster
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
@@ -116,11 +117,8 @@ func (r *Roster) answered() {
 	}
 }
 
-// Answered is closed when there is a list, or a reason why there is none yet.
-func (r *Roster) Answered() <-chan struct{} { return r.first }
-
-// List returns all providers, held ones included. To be called once Answered is
-// closed; the error is why there is no list yet.
+// List returns all providers, held ones included. To be called after Await; the error
+// is why there is no list yet.
 func (r *Roster) List() ([]abstract.Provider, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -195,6 +193,23 @@ func (r *Roster) Follow(fn func(abstract.Providers)) (stop func()) {
 	return func() {
 		f.end()
 		<-f.gone
+	}
+}
+
+// Refuse is Follow where there is nothing to follow: fn is told why, once, on a goroutine
+// of its own.
+func Refuse(why error, fn func(abstract.Providers)) (stop func()) {
+	var decided atomic.Bool
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		if !decided.Swap(true) {
+			fn(abstract.Providers{Err: why})
+		}
+	}()
+	return func() {
+		decided.Store(true)
+		<-gone
 	}
 }
 

@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"context"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -75,7 +76,7 @@ func TestProblemIsToldUntilThereIsAList(t *testing.T) {
 	r := New()
 	defer r.Close()
 	r.Fail(abstract.ErrDenied)
-	<-r.Answered()
+	require.NoError(t, r.Await(t.Context(), t.Context()))
 	_, err := r.List()
 	require.ErrorIs(t, err, abstract.ErrDenied)
 	r.Set(nil, 0)
@@ -115,4 +116,44 @@ func TestRecordsOfOthersAreNotTrusted(t *testing.T) {
 	back, ok = Decode("m", []byte(`{"ip":"h","port":1,"weight":-5,"state":"strange"}`))
 	require.True(t, ok)
 	assert.Equal(t, abstract.Provider{Method: "m", Host: abstract.Host{IP: "h", Port: 1}}, back)
+}
+
+func TestAwaitPrefersTheAnswer(t *testing.T) {
+	r := New()
+	defer r.Close()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, r.Await(over, t.Context()), context.Canceled)
+	require.ErrorIs(t, r.Await(t.Context(), over), context.Canceled)
+	r.Set(nil, 0)
+	require.NoError(t, r.Await(over, over))
+}
+
+func TestRefusedFollowerIsToldOnceOrNotAtAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := 0
+		stop := Refuse(abstract.ErrDenied, func(p abstract.Providers) {
+			assert.ErrorIs(t, p.Err, abstract.ErrDenied)
+			told++
+		})
+		synctest.Wait()
+		stop()
+		stop()
+		assert.Equal(t, 1, told)
+
+		running, free := make(chan struct{}), make(chan struct{})
+		stop = Refuse(abstract.ErrDenied, func(abstract.Providers) { close(running); <-free; told++ })
+		<-running
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		synctest.Wait()
+		select {
+		case <-stopped:
+			assert.Fail(t, "stop returned while the follower runs")
+		default:
+		}
+		close(free)
+		<-stopped
+		assert.Equal(t, 2, told)
+	})
 }

@@ -7,8 +7,11 @@ import trefoil
 ROOM = "chat"
 
 
-def main() -> None:
-    broker, name = sys.argv[1:3]
+def main() -> int:
+    if len(sys.argv) != 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    broker, name = sys.argv[1:]
     with trefoil.connect(broker) as client:
         client.create_topic(ROOM)
         client.subscribe(ROOM, lambda said: print(f"{said['from']}: {said['text']}", flush=True),
@@ -19,7 +22,8 @@ def main() -> None:
             if not text:
                 break
             client.publish(ROOM, {"from": name, "text": text})
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -136,6 +136,33 @@ def topics(client):
     wait()
 
 
+def readers(client):
+    """Reads from an offset, goes on after a cut, shares messages, and acknowledges them."""
+    client.create_topic("kept", history={"count": 100}, dedup_ms=60000)
+    receipts = [client.publish("kept", n, ident=f"id-{n}", meta={"odd": str(n % 2)}) for n in (1, 2, 3, 3)]
+    assert [(r.offset, r.duplicate) for r in receipts] == [(1, False), (2, False), (3, False), (3, True)], receipts
+    say("ready")
+    client.read("kept", lambda m: say("read", value=m.value, offset=m.offset, meta=m.meta), lambda n: say("gap", missed=n), start=2)
+    assert wait() == "more"
+    client.read("odds.*", lambda m: say("odd", value=m.value, topic=m.topic), where={"odd": "1"})
+    tries = []
+
+    def work(message):
+        tries.append(message.delivered)
+        say("work", value=message.value, delivered=message.delivered)
+        if len(tries) == 1:
+            raise ValueError("it comes again")
+
+    client.create_topic("jobs")
+    logging.getLogger("trefoil").setLevel(logging.CRITICAL)  # the callback that fails
+    group = client.read("jobs", work, group="workers")
+    say("reading")
+    assert wait() == "close"
+    group.close()
+    say("closed")
+    wait()
+
+
 def watch(client):
     """Is told who comes and goes."""
     client.watch("greet", lambda h: say("online", host=str(h), hello=h.hello, zone=h.traits.get("zone", "")), lambda h: say("offline", host=str(h)))
@@ -267,7 +294,7 @@ def main():
         return
     options = {"token": sys.argv[3]} if len(sys.argv) > 3 else {}
     with trefoil.connect(address, hello=story != "legacy", backoff=(0.01, 0.1), connect_timeout=PATIENCE, on_problem=lambda problem: None, **options) as client:
-        {f.__name__: f for f in (calls, provide, relayed, topics, watch, restart, moves_on, talk, legacy)}[story](client)
+        {f.__name__: f for f in (calls, provide, relayed, topics, readers, watch, restart, moves_on, talk, legacy)}[story](client)
     left = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread() and "handler" not in thread.name]
     assert not left, left
     say("done")

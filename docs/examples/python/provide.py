@@ -5,7 +5,10 @@ import sys
 import trefoil
 
 
-def main() -> None:
+def main() -> int:
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
     with trefoil.connect(sys.argv[1]) as client, trefoil.Provider(client) as provider:
 
         @provider.method("math.add")
@@ -21,7 +24,8 @@ def main() -> None:
         provider.start()
         print("serves math.add and text.upper at %s:%d" % provider.address, flush=True)
         sys.stdin.read()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

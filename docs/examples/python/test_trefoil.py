@@ -158,7 +158,7 @@ class Frames(unittest.TestCase):
         (hosts,) = decode(golden("12-rsp-service-two-hosts"))
         self.assertEqual([str(trefoil.Host.of(h)) for h in trefoil.parse_body(hosts.body)["host"]], ["127.0.0.1:8081", "127.0.0.1:8082"])
         (push,) = decode(golden("22-req-topic-push"))
-        self.assertTrue(trefoil._is_push(push, trefoil.parse_body(push.body)))
+        self.assertTrue(trefoil._is_notice(push, trefoil.parse_body(push.body), False))
 
     def test_pieces_make_no_difference(self):
         data = golden("01-req-rpc") + golden("22-req-topic-push")
@@ -412,6 +412,50 @@ class LyingServers(unittest.TestCase):
         self.assertTrue(done.wait(PATIENCE))
         self.assertEqual((heard[0], heard[-1]), (0, 100))
         self.assertEqual(heard[2:], list(range(-heard[1] + 1, 101)), "the gap says how many are missing, and all others are there")
+
+    def test_a_reader_goes_on_where_it_was(self):
+        seen, said, second = [], threading.Semaphore(0), []
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def serve():
+            for script in (first_life, second_life):
+                peer = Peer(listener.accept()[0])
+                peer.answer(HELLO)
+                script(peer)
+                peer.close()
+
+        def subscribed(peer, answer):
+            request = peer.read()
+            body = trefoil.parse_body(request.body)
+            peer.send(trefoil.RSP_TOPIC, answer, request.ident)
+            n = answer["offset"] + 1
+            peer.send(2, {"optype": 4, "topic_key": "t", "topic_msg": n, "offset": n, "sub": body["sub"]})
+            return body
+
+        def first_life(peer):
+            body = subscribed(peer, {"rcode": 0, "offset": 5, "epoch": "e1", "recovered": True})
+            self.assertEqual((body["topic_key"], body["from"]), ("t", 6))
+            peer.send(2, {"optype": 4, "topic_key": "t", "topic_msg": 7, "offset": 7, "sub": body["sub"], "delivery": 1})
+            ack = trefoil.parse_body(peer.read().body)
+            self.assertEqual((ack["optype"], ack["sub"], ack["deliveries"]), (19, body["sub"], [1]))
+            second.append(body["sub"])
+
+        def second_life(peer):
+            body = subscribed(peer, {"rcode": 0, "offset": 8, "epoch": "e2", "recovered": False})
+            self.assertEqual((body["from"], body["epoch"]), (8, "e1"))
+            self.assertNotEqual(body["sub"], second[0], "deliveries of the first can no longer be acknowledged")
+            while peer.read() is not None:
+                pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with trefoil.connect("127.0.0.1:%d" % listener.getsockname()[1], on_problem=lambda _: None, backoff=(0.01, 0.1)) as client:
+            client.read("t", lambda m: (seen.append((m.value, m.offset)), said.release()), lambda n: (seen.append(n), said.release()), start=6)
+            for _ in range(4):
+                self.assertTrue(said.acquire(timeout=PATIENCE), seen)
+        self.assertEqual(seen, [(6, 6), (7, 7), 0, (9, 9)])
+        thread.join(PATIENCE)
+        listener.close()
 
     def test_notices_with_a_gap_are_asked_for(self):
         online, offline = [], []

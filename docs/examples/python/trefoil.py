@@ -7,6 +7,7 @@ Everything is in this file, and it needs nothing but Python 3.9 or later:
     client.call_async("math.add", {"num1": 1, "num2": 2})     # concurrent.futures.Future
     client.subscribe("news", print)
     client.publish("news", "hello")
+    client.read("orders", print, start=42)                    # from an offset, with resume; also groups, consumers, filters
     client.watch("math.add", on_online=print, on_offline=print)
 
     provider = trefoil.Provider(client)
@@ -47,7 +48,7 @@ import uuid
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
-__all__ = ["connect", "Client", "Provider", "Call", "Host", "Error", "Code", "tls_context"]
+__all__ = ["connect", "Client", "Provider", "Call", "Host", "Message", "Receipt", "Error", "Code", "tls_context"]
 
 log = logging.getLogger("trefoil")
 
@@ -178,6 +179,7 @@ RESPONSES = {RSP_RPC, RSP_TOPIC, RSP_SERVICE, RSP_HELLO, RSP_UNSUPPORTED}
 REGISTER, DISCOVER, ONLINE, OFFLINE, UNKNOWN_OP = range(5)  # of services; OFFLINE in a request unregisters
 REPORT = 17
 CREATE, REMOVE, SUBSCRIBE, CANCEL_SUBSCRIPTION, PUBLISH = range(5)  # of topics
+ACK = 19
 
 MAX_ID = 1024
 LEGACY_FRAME = 65532  # the longest frame, Length included, that a peer without HELLO is sent
@@ -679,7 +681,7 @@ class Link:
             raise Error(Code.PARSE_FAILED, f"{self.peer} sent a second HELLO")
         elif frame.mtype == PING:
             self.notify(PONG, {}, frame.ident)
-        elif frame.mtype in (GAP, CANCEL) or _is_push(frame, body):
+        elif frame.mtype in (GAP, CANCEL) or _is_notice(frame, body, self._server):
             self._owner.noticed(self, frame, body)
         elif frame.mtype == GOODBYE:
             self.leave()
@@ -747,9 +749,11 @@ class Link:
             self.close(Code.DRAINING, "the last answer is here")
 
 
-def _is_push(frame: Frame, body: Dict[str, Any]) -> bool:
+def _is_notice(frame: Frame, body: Dict[str, Any], server: bool) -> bool:
     op = body.get("optype")
-    return (frame.mtype == REQ_TOPIC and op == PUBLISH) or (frame.mtype == REQ_SERVICE and op in (ONLINE, OFFLINE))
+    if frame.mtype == REQ_TOPIC:  # from a broker also that a subscription has ended, and who comes and goes
+        return op == PUBLISH or not server and op in (REMOVE, SUBSCRIBE, CANCEL_SUBSCRIPTION)
+    return frame.mtype == REQ_SERVICE and op in (ONLINE, OFFLINE)
 
 
 def _drain(sock: socket.socket) -> None:
@@ -879,16 +883,122 @@ class Subscription:
                 return False
         lost = lost or max(0, -size)
         if not lost:
-            self._on_message(message)
+            self._call(message)
         elif self._on_gap:
             self._on_gap(lost)
         return True
+
+    def _call(self, message: Any) -> None:
+        self._on_message(message)
 
     def close(self, timeout: Optional[float] = None) -> None:
         """Cancels the subscription. No callback begins once this has returned, but for one that has begun."""
         self._client._unsubscribe(self, timeout)
         with self._lock:
             self._waiting.clear()
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """A message of a Reader. `offset` is where it stands in its topic, `time` when the broker took it, in seconds since 1970, where
+    that is told, and `delivered` how often it has been delivered, where messages are acknowledged."""
+
+    topic: str
+    value: Any
+    offset: int = 0
+    meta: Dict[str, str] = dataclasses.field(default_factory=dict)
+    time: Optional[float] = None
+    delivered: int = 0
+    tell: Callable[..., None] = lambda **_: None
+
+    def ack(self) -> None:
+        """Says that the message is dealt with. Only with manual=True; otherwise the callback's return says so."""
+        self.tell()
+
+    def nack(self, delay: float = 0) -> None:
+        """Gives the message back, to be delivered again after delay seconds."""
+        self.tell(nack=1, delay_ms=int(delay * 1000))
+
+    def progress(self) -> None:
+        """Says that somebody is still at work on the message."""
+        self.tell(progress=1)
+
+
+class Receipt(NamedTuple):
+    """What became of a message: where it stands, for how many subscriptions it was queued at once, and whether it was taken before."""
+
+    offset: int
+    subscribers: int
+    duplicate: bool
+
+
+class Reader(Subscription):
+    """A subscription of its own at the broker, made by Client.read. After a reconnect it goes on where it was; when what was
+    published meanwhile is gone, on_gap is called with 0."""
+
+    def __init__(self, client: "Client", topic: str, on_message: Callable[[Message], Any], on_gap: Optional[Callable[[int], Any]],
+                 how: Dict[str, Any], manual: bool):
+        super().__init__(client, topic, on_message, on_gap)
+        self._how, self._manual, self._shared = how, manual, "group" in how or "name" in how
+        self.tag, self.link = "", None  # type: Tuple[str, Optional[Link]]
+        self._epoch, self._last = "", None  # type: Tuple[str, Optional[int]]
+        self._begun = False
+
+    def request(self, link: "Link", tag: str) -> Dict[str, Any]:
+        """Asks for the subscription under a new tag: what was delivered under the old one can no longer be acknowledged."""
+        self.link, self.tag = link, tag
+        body = {"optype": SUBSCRIBE, "topic_key": self.topic, "sub": tag, **self._how}
+        if self._begun and not self._shared:
+            if self._epoch and self._last is not None:
+                body.update({"from": self._last + 1, "epoch": self._epoch})
+            else:
+                self.unrecovered()  # a place in many topics is not one offset
+        return body
+
+    def begun(self, response: Dict[str, Any]) -> None:
+        """Learns right behind which offset the subscription begins, before the first message comes."""
+        gone, epoch, offset = response.get("recovered") is False, str(response.get("epoch", "")), response.get("offset", 0)
+        if gone:
+            self.unrecovered()
+        if gone or epoch != self._epoch:
+            self._epoch, self._last = epoch, int(offset) if _is_kind(offset, "integer") else 0
+        self._begun = True
+
+    def unrecovered(self) -> None:
+        """Queues that something is missing, and nobody knows how much."""
+        self.push(0, None)
+
+    def pushed(self, size: int, body: Dict[str, Any]) -> None:
+        """Takes a push."""
+        if _is_kind(body.get("offset"), "integer"):
+            self._last = int(body["offset"])
+        self.push(size, (self.tag, body))
+
+    def _call(self, message: Any) -> None:
+        if message is None:
+            if self._on_gap:
+                self._on_gap(0)
+            return
+        tag, body = message
+        delivery, at = body.get("delivery"), body.get("time_ms")
+        if delivery and tag != self.tag:
+            return  # the connection was lost: somebody else has it, or it comes again
+        delivered = max(int(body.get("delivered", 0)), 1 if delivery else 0)
+
+        def tell(**more: Any) -> None:
+            if delivery:
+                self._client._tell(self, tag, {"deliveries": [delivery], **more})
+
+        given = Message(str(body.get("topic_key")), body.get("topic_msg"), int(body.get("offset", 0)), body.get("meta") or {},
+                        at / 1000 if _is_kind(at, "number") else None, delivered, tell)
+        try:
+            self._on_message(given)
+        except Exception:
+            if not self._manual:
+                given.nack(min(2.0 ** (delivered - 1), 60) if delivery else 0)
+            raise
+        if not self._manual:
+            given.ack()
 
 
 class Watch:
@@ -1048,7 +1158,9 @@ class Client(_Owner):
         self._closing = False
         self._generation = 0  # counts changes of what must be restored
         self._subscriptions: Dict[str, List[Subscription]] = {}
-        self._topics: Set[str] = set()
+        self._readers: Set[Reader] = set()
+        self._tags = itertools.count(1)  # what the broker calls them
+        self._topics: Dict[str, Dict[str, Any]] = {}  # those that we have created, with what was said about them
         self._registered: Dict[Any, Dict[str, Any]] = {}
         self._followed: Dict[str, _Followed] = {}
         self._again: Set[str] = set()  # methods whose notices have a gap
@@ -1142,19 +1254,83 @@ class Client(_Owner):
 
     # Topics.
 
-    def create_topic(self, topic: str, timeout: Optional[float] = None) -> None:
-        """Creates a topic; one that exists stays as it is. It is created again where a restarted broker has forgotten it."""
-        self._desire(lambda: self._topics.add(topic))
-        self._topic(CREATE, topic, timeout)
+    def create_topic(self, topic: str, timeout: Optional[float] = None, **settings: Any) -> None:
+        """Creates a topic; one that exists stays as it is. It is created again where a restarted broker has forgotten it. The
+        settings are those of docs/topics.md, as on the wire: history={"count": 100}, retain=True, durable=True and so on."""
+        more = {"settings": settings} if settings else {}
+        self._desire(lambda: self._topics.update({topic: more}))
+        try:
+            self._topic(CREATE, topic, timeout, **more)
+        except Error as error:
+            if error.from_peer:
+                self._desire(lambda: self._topics.pop(topic, None))
+            raise
 
     def remove_topic(self, topic: str, timeout: Optional[float] = None) -> None:
         """Removes a topic with its subscriptions."""
-        self._desire(lambda: self._topics.discard(topic))
+        self._desire(lambda: self._topics.pop(topic, None))
         self._topic(REMOVE, topic, timeout)
 
-    def publish(self, topic: str, message: Any, timeout: Optional[float] = None) -> None:
-        """Publishes any JSON value; returns when it is queued for everybody who is subscribed now."""
-        self._topic(PUBLISH, topic, timeout, topic_msg=message)
+    def publish(self, topic: str, message: Any, timeout: Optional[float] = None, *, meta: Optional[Dict[str, str]] = None, ident: str = "",
+                delay: float = 0, ttl: float = 0) -> Optional[Receipt]:
+        """Publishes any JSON value; returns when it is queued for everybody who is subscribed now, or, of a durable topic, on the
+        disk. meta goes with it; a topic with dedup_ms takes one message for each ident. delay, only on durable topics, and ttl are
+        in seconds. With ident, delay or ttl a Receipt comes back."""
+        more = {"msg_id": ident, "delay_ms": int(delay * 1000), "ttl_ms": int(ttl * 1000)}
+        more = {name: value for name, value in more.items() if value}
+        with_meta = {"meta": meta} if meta else {}
+        if not more:
+            self._topic(PUBLISH, topic, timeout, topic_msg=message, **with_meta)
+            return None
+        answer = self._topic(PUBLISH, topic, timeout, topic_msg=message, report=1, **with_meta, **more)
+        return Receipt(int(answer.get("offset", 0)), int(answer.get("subscribers", 0)), answer.get("duplicate") == 1)
+
+    def read(self, topic: str, on_message: Callable[[Message], Any], on_gap: Optional[Callable[[int], Any]] = None,
+             timeout: Optional[float] = None, *, start: Union[None, str, int, float] = None, group: str = "", consumer: str = "",
+             where: Optional[Dict[str, str]] = None, window: int = 0, manual: bool = False) -> Reader:
+        """Calls on_message with a Message for each message of a topic, or of all that a filter names ("orders.*", "orders.>").
+
+        start is "new", "last", "all", an offset (int), or a time in seconds since 1970 (float). The members of a group share
+        messages, and so do those of the durable consumer of a durable topic; up to `window` of them are in hand. What they get is
+        acknowledged when on_message returns, and delivered again, later each time, when it raises; with manual=True by
+        Message.ack and nack. where lets only messages through with this metadata. on_gap gets how many were lost, or 0 where
+        nobody knows."""
+        how: Dict[str, Any] = {"group": group, "name": consumer, "ack": 1 if consumer else 0, "where": where, "window": window or (16 if consumer else 0)}
+        how = {name: value for name, value in how.items() if value}
+        if start is not None:
+            how["from"] = {"time_ms": int(start * 1000)} if isinstance(start, float) else start
+        reader = Reader(self, topic, on_message, on_gap, how, manual)
+        deadline = self._deadline(timeout)
+        link = self._connected(deadline)
+        try:
+            self._begin(link, reader, deadline)
+        except BaseException:
+            self._desire(lambda: self._readers.discard(reader))
+            raise
+        return reader
+
+    def _begin(self, link: Link, reader: Reader, deadline: float) -> None:
+        """Asks for a Reader's subscription."""
+        with self._changed:
+            body = reader.request(link, format(next(self._tags), "x"))
+            self._generation += reader not in self._readers
+            self._readers.add(reader)
+
+        def answered(response: Dict[str, Any]) -> None:
+            if response.get("rcode") == Code.OK:
+                reader.begun(response)
+
+        try:
+            link.ask(REQ_TOPIC, body, f"subscribe to topic {reader.topic}", deadline, answered=answered)
+        except BaseException:
+            reader.link = None  # it is to be tried again
+            raise
+
+    def _tell(self, reader: Reader, tag: str, more: Dict[str, Any]) -> None:
+        """Tells the broker about deliveries. When the connection was lost it need not know."""
+        link = reader.link
+        if link is not None and reader.tag == tag:
+            link.notify(REQ_TOPIC, {"optype": ACK, "topic_key": reader.topic, "sub": tag, **more})
 
     def subscribe(self, topic: str, on_message: Callable[[Any], Any], on_gap: Optional[Callable[[int], Any]] = None,
                   timeout: Optional[float] = None) -> Subscription:
@@ -1170,6 +1346,11 @@ class Client(_Owner):
 
     def _unsubscribe(self, subscription: Subscription, timeout: Optional[float]) -> None:
         link = self._link
+        if isinstance(subscription, Reader):
+            self._desire(lambda: self._readers.discard(subscription))
+            if link is not None and subscription.link is link and not link.leaving:
+                self._topic(CANCEL_SUBSCRIPTION, subscription.topic, timeout, sub=subscription.tag)
+            return
         if self._forget(subscription) and link is not None and not link.leaving:
             self._topic(CANCEL_SUBSCRIPTION, subscription.topic, timeout)
 
@@ -1185,9 +1366,9 @@ class Client(_Owner):
                 del self._subscriptions[subscription.topic]
             return not there
 
-    def _topic(self, op: int, topic: str, timeout: Optional[float], **more: Any) -> None:
+    def _topic(self, op: int, topic: str, timeout: Optional[float], **more: Any) -> Dict[str, Any]:
         name = ("create", "remove", "subscribe to", "cancel", "publish to")[op]
-        self._ask(REQ_TOPIC, {"optype": op, "topic_key": topic, **more}, f"{name} topic {topic}", timeout)
+        return self._ask(REQ_TOPIC, {"optype": op, "topic_key": topic, **more}, f"{name} topic {topic}", timeout)
 
     # Providers.
 
@@ -1306,16 +1487,20 @@ class Client(_Owner):
         """Tells the broker what it should know; true when something is still to be tried. Faults of the connection are raised."""
         with self._changed:
             registered = {} if only_missing else dict(self._registered)
-            topics, subscribed = list(self._topics), list(self._subscriptions)
+            topics, subscribed = dict(self._topics), list(self._subscriptions)
+            readers = [reader for reader in self._readers if reader.link is not link]
             again = set(self._again if only_missing else self._followed)
             self._again.clear()
         missing = False
-        requests = [(REQ_TOPIC, {"optype": CREATE, "topic_key": t}, f"create topic {t}") for t in topics]
+        requests = [(REQ_TOPIC, {"optype": CREATE, "topic_key": t, **more}, f"create topic {t}") for t, more in topics.items()]
         requests += [(REQ_TOPIC, {"optype": SUBSCRIBE, "topic_key": t}, f"subscribe to topic {t}") for t in subscribed]
         requests += [(REQ_SERVICE, body, f"register {key[0]}") for key, body in registered.items()]
-        for mtype, body, what in requests:
+        for wanted in [*requests, *readers]:
             try:
-                link.ask(mtype, body, what, self._deadline(None))
+                if isinstance(wanted, Reader):
+                    self._begin(link, wanted, self._deadline(None))
+                else:
+                    link.ask(*wanted, self._deadline(None))
             except Error as error:
                 if not error.from_peer:
                     raise
@@ -1385,18 +1570,31 @@ class Client(_Owner):
 
     def noticed(self, link: Link, frame: Frame, body: Dict[str, Any]) -> None:
         if frame.mtype in (REQ_TOPIC, GAP):
-            with self._changed:
-                subscriptions = list(self._subscriptions.get(body.get("topic_key", ""), ()))
-            missed = body.get("missed")
-            for subscription in subscriptions:
-                if frame.mtype == REQ_TOPIC:
-                    subscription.push(len(frame.body), body.get("topic_msg"))
-                elif _is_kind(missed, "integer") and missed > 0:
-                    subscription.push(-int(missed), None)
+            self._heard(frame, body)
         elif frame.mtype == REQ_SERVICE:
             self._announced(body)
         elif self._serving is not None:
             self._serving.noticed(link, frame, body)
+
+    def _heard(self, frame: Frame, body: Dict[str, Any]) -> None:
+        """Takes what the broker says to a subscription: a message, how many are missing, or that it has ended."""
+        topic, tag, missed = body.get("topic_key", ""), body.get("sub"), body.get("missed")
+        with self._changed:
+            subscriptions = [r for r in self._readers if r.tag == tag] if tag else list(self._subscriptions.get(topic, ()))
+        for subscription in subscriptions:
+            if frame.mtype == GAP:
+                if _is_kind(missed, "integer") and missed > 0:
+                    subscription.push(-int(missed), None)
+            elif body.get("optype") == REMOVE:
+                self._forget(subscription)
+                self._desire(lambda gone=subscription: self._readers.discard(gone))
+                why = body.get("topic_msg") if isinstance(body.get("topic_msg"), dict) else {}
+                self.options.on_problem(Error(int(why.get("rcode", Code.TOPIC_NOT_FOUND)), f"the subscription to {topic} has ended: {why.get('message', '')}",
+                                              sent="yes", from_peer=True))
+            elif body.get("optype") == PUBLISH and isinstance(subscription, Reader):
+                subscription.pushed(len(frame.body), body)
+            elif body.get("optype") == PUBLISH:
+                subscription.push(len(frame.body), body.get("topic_msg"))
 
     def _announced(self, body: Dict[str, Any]) -> None:
         followed = self._followed.get(str(body.get("method")))

@@ -102,6 +102,9 @@ func parseDuration(text string) (int64, error) {
 	return int64(days + d), nil
 }
 
+// FormatDuration writes what ParseDuration reads, without the units that are zero.
+func FormatDuration(d time.Duration) string { return formatDuration(d) }
+
 // formatDuration leaves out the units that are zero, and has days.
 func formatDuration(d time.Duration) string {
 	if d < time.Second {
