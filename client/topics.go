@@ -23,11 +23,11 @@ type topics struct {
 	wakes   sync.Pool     // channels for those who wait for an answer
 	answers *serial       // runs the callbacks of publications
 	late    *workers.Pool // publications that wait for the connection
+	aside   asides        // publications inside interceptors
 
 	// session has the subscriptions. What comes over it may be acknowledged before everything
 	// else is restored, and it is the Conn's current one.
 	session atomic.Pointer[session]
-	aside   asides // publications inside interceptors
 
 	mu         sync.Mutex
 	created    map[string]*abstract.TopicSettings // nil: a plain one

@@ -15,7 +15,7 @@ import (
 func (s *TopicServer) create(c *conn, m *message.TopicRequest) error {
 	d := topic.Draft{Epoch: newEpoch()}
 	if m.More != nil && m.More.Settings != nil {
-		settings, err := s.readSettings(m.More.Settings)
+		settings, err := message.ReadTopicSettings(m.More.Settings)
 		if err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func (s *TopicServer) set(c *conn, m *message.TopicRequest) error {
 	if m.More == nil || m.More.Settings == nil {
 		return abstract.Errorf(abstract.InvalidParams, `a change of a topic needs its new "settings"; {} for a plain one`)
 	}
-	settings, err := s.readSettings(m.More.Settings)
+	settings, err := message.ReadTopicSettings(m.More.Settings)
 	if err == nil {
 		err = s.judge(c, m.Topic, &settings)
 	}
@@ -49,10 +49,6 @@ func (s *TopicServer) set(c *conn, m *message.TopicRequest) error {
 		return abstract.Errorf(abstract.Conflict, "topic %q was changed or removed by somebody else at the same time; look at it, and try again", m.Topic)
 	}
 	return nil
-}
-
-func (s *TopicServer) readSettings(raw message.Raw) (abstract.TopicSettings, error) {
-	return message.ReadTopicSettings(raw)
 }
 
 // forgetRemoved lets go of what is kept of topics that a change has removed.

@@ -91,7 +91,7 @@ func instanceOutputs(states []client.InstanceState) []instanceOutput {
 // explain writes a line for each provider that the client could have called.
 func explain(w io.Writer, out callOutput, attempts int) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s: %s in %g ms\n", out.Method, counted(attempts, "attempt"), out.Ms)
+	fmt.Fprintf(w, "%s: %s in %g ms\n", out.Method, plural(attempts, "attempt"), out.Ms)
 	for _, i := range out.Instances {
 		role := "not connected"
 		switch {

@@ -71,14 +71,7 @@ func (a *app) configCheck(_ context.Context, s *settings, args []string) error {
 			return err
 		}
 	}
-	return &reportedError{fmt.Errorf("%s has %s", args[0], counted(len(faults), "fault"))}
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return &reportedError{fmt.Errorf("%s has %s", args[0], plural(len(faults), "fault"))}
 }
 
 func (a *app) configShow(_ context.Context, s *settings, _ []string) error {
