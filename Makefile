@@ -12,14 +12,14 @@ check: fmt vet lint race ## gofmt, vet, linters, tests with -race, a short fuzz
 	.ci/fuzz 5s
 
 test: ## what the README says
-	go test ./...
+	go test -timeout=30m ./...
 
 race:
-	go test -race ./...
+	go test -race -timeout=30m ./...
 
 long: ## many more steps of the model tests, 200 kills of a store and of a broker, 1,000 restarts of providers, mass deaths, floods, 1,000 cuts of topics, all tests ten times, minutes of fuzzing
 	go test -count=1 -timeout=30m ./business/peer ./business/registry ./business/requestor ./business/router ./business/session ./business/topic ./cmd/trefoil ./concrete/internal/kvtree ./concrete/internal/link -rapid.checks=20000
-	TREFOIL_LONG=1 go test -count=1 -timeout=60m -v -run "Kill|Stopped|MassDeath|ProvidersAreBack|Forged|Synced|SlowWatcher|Cut|InDoubt|Replayed|Restart|NoCall|CallsReach|CallsGoOn|Thousands|HalfOpen|SlowInstance|WeightsAreKept|FewKeys|ConformanceElsewhere|ASecondAway|Poison|OfAPeer|Storms|GroupsThat|UnevenSpeed" ./concrete/etcdstore ./concrete/jetstream ./cmd/trefoil ./client
+	TREFOIL_LONG=1 go test -count=1 -timeout=60m -v -run "Kill|Stopped|MassDeath|ProvidersAreBack|Forged|Synced|SlowWatcher|Cut|InDoubt|Replayed|Restart|NoCall|CallsReach|CallsGoOn|Thousands|HalfOpen|SlowInstance|WeightsAreKept|FewKeys|ConformanceElsewhere|ASecondAway|Poison|OfAPeer|Storms|GroupsThat|UnevenSpeed|OfManyStreams" ./concrete/etcdstore ./concrete/jetstream ./cmd/trefoil ./client ./server
 	TREFOIL_LONG=1 go test -count=1 -timeout=20m -v -run "BehavesAsEvery" ./concrete/zookeeper ./concrete/etcd ./client
 	go test -count=10 -timeout=60m ./...
 	.ci/fuzz 3m

@@ -103,6 +103,8 @@ func TestNoDeadlineUsesTheWallClock(t *testing.T) {
 		"business/access/token.go":         "the date on which a token ends",
 		"concrete/message/topic_extras.go": "the form of times on the wire",
 		"client/topic_admin.go":            "when a message was taken, which decides nothing",
+		"client/scheduled.go":              "the same, and when one is due, which the broker decides",
+		"concrete/jetstream/delivery.go":   "the same, as the log wrote it down",
 		"server/topic_catchup.go":          "the same",
 		"server/topic_agenda.go":           "a message for three o'clock is one for three o'clock by the wall clock, however that gets there",
 	}

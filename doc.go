@@ -21,7 +21,7 @@
 // They are thin: below them are the untyped RpcClient and TopicClient, and on the wire
 // there is no difference. [Method] also calls without waiting, without an answer, and
 // all providers at once; [ServerStream], [ClientStream] and [BidiStream] stream; [Topic]
-// publishes and subscribes. docs/examples/tour has all of it on one page.
+// publishes, one message or many, and subscribes. docs/examples/tour has all of it on one page.
 //
 // # What to import
 //

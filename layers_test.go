@@ -48,7 +48,7 @@ var layers = []layer{
 	{
 		name:     "concrete/*test",
 		packages: []string{"concrete/etcd/etcdtest"},
-		may:      []string{"abstract", "concrete/internal/*"},
+		may:      []string{"abstract", "abstract/*test", "concrete/internal/*"},
 	},
 	{
 		name:     "concrete/internal",
@@ -95,8 +95,8 @@ var layers = []layer{
 	{
 		name:     "server/trefoiltest",
 		packages: []string{"server/trefoiltest"},
-		may:      []string{"abstract", "client", "server", "concrete/mem"}, // what a user's test links: no engines
-		tests:    []string{".", "concrete/memstore"},
+		may:      []string{"abstract", "client", "server", "concrete/mem", "concrete/stdnet"}, // what a user's test links: no engines
+		tests:    []string{".", "business/access", "concrete/memstore"},
 	},
 	{
 		name:     "client/protorpc",

@@ -37,7 +37,8 @@ func newWorld(t *testing.T, opts ...client.Option) *world {
 	require.NoError(t, w.broker.Listen())
 	ended := make(chan error, 1)
 	go func() { ended <- w.broker.Serve() }()
-	opts = append([]client.Option{client.WithTransport(w.net.Client), client.WithLogger(quiet)}, opts...)
+	const wait = 2 * time.Minute // on a machine that stands still for a moment, too
+	opts = append([]client.Option{client.WithTransport(w.net.Client), client.WithLogger(quiet), client.WithTimeout(wait), client.WithHelloTimeout(wait), client.WithConnectTimeout(wait)}, opts...)
 	var err error
 	w.conn, err = client.Dial(t.Context(), "broker", opts...)
 	require.NoError(t, err)

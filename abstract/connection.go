@@ -57,7 +57,7 @@ type BaseConnection interface {
 // after it was made, so one Frame without Free may wait in many queues at once.
 type Frame struct {
 	Class Class
-	Count int    // how many messages Bytes holds
+	Count int    // how many messages Bytes holds; of a Lane's: how many are missed when it is dropped
 	Bytes []byte // whole frames
 	Mark  *Mark  // nil, or the fate of a request; not in a Lane
 	// Free, unless nil, gets Bytes back when the connection has written them. A
@@ -103,6 +103,8 @@ type Lane interface {
 	// other lanes of the connection take all there is: the notice of Gap then
 	// waits until something else is queued here.
 	Queue(f Frame) error
+	// SetPolicy changes what the lane does when it is full, from the next frame on.
+	SetPolicy(p Policy)
 	// Close drops what waits and frees the lane.
 	Close()
 	// Missed returns how many messages the lane has dropped since it was opened.

@@ -128,19 +128,22 @@ const (
 	TopicRead   TopicOp = 21 // asks for messages that are kept, from an offset
 	TopicForget TopicOp = 22 // removes a durable consumer
 	TopicDelete TopicOp = 23 // removes single messages that are kept
+
+	TopicScheduled       TopicOp = 24 // asks for messages that wait to be published later
+	TopicCancelScheduled TopicOp = 25 // takes one of these back
 )
 
 // String returns the operation's word.
 func (o TopicOp) String() string {
 	if o >= TopicSet {
-		return opName(int(o-TopicSet), "set", "info", "list", "ack", "send", "read", "forget", "delete")
+		return opName(int(o-TopicSet), "set", "info", "list", "ack", "send", "read", "forget", "delete", "scheduled", "cancel_scheduled")
 	}
 	return opName(int(o), "create", "remove", "subscribe", "cancel", "publish")
 }
 
 // Valid reports whether o is a known operation.
 func (o TopicOp) Valid() bool {
-	return o >= TopicCreate && o <= TopicPublish || o >= TopicSet && o <= TopicDelete
+	return o >= TopicCreate && o <= TopicPublish || o >= TopicSet && o <= TopicCancelScheduled
 }
 
 // Publishes says whether a request of this operation carries a message.

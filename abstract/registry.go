@@ -165,12 +165,27 @@ type Registry interface {
 
 // Providers is the state of one method's providers after a change.
 type Providers struct {
-	List    []Provider // all of them; must not be changed
-	Online  []Provider // who came since the last call
-	Offline []Provider // who left since the last call
-	Held    []Provider // part of List that the registry does not know any more, or not yet: believed in for a while
-	Err     error      // set instead of a list when the first question could not be answered yet
+	List    []Provider      // all of them; must not be changed
+	Online  []Provider      // who came since the last call
+	Offline []Provider      // who left since the last call
+	Reasons []OfflineReason // why they did, one for each of Offline; nil: the registry is one that does not say
+	Held    []Provider      // part of List that the registry does not know any more, or not yet: believed in for a while
+	Err     error           // set instead of a list when the first question could not be answered yet
 }
+
+// OfflineReason is why a provider went offline. A registry may know others than these.
+type OfflineReason string
+
+// The reasons.
+const (
+	OfflineUnknown      OfflineReason = ""             // the registry did not say
+	OfflineLost         OfflineReason = "lost"         // its connection to the registry broke
+	OfflineLeft         OfflineReason = "left"         // it closed that with a goodbye
+	OfflineUnregistered OfflineReason = "unregistered" // it was unregistered; its State is Retiring if it had drained before
+	OfflineExpired      OfflineReason = "expired"      // its time to live was over
+	OfflineReplaced     OfflineReason = "replaced"     // another instance provides the method at its address
+	OfflineVanished     OfflineReason = "vanished"     // the registry does not know it any more, and nobody was told when it went
+)
 
 // Reporter is a Discovery that tells its registry of providers that callers could
 // not reach. Report returns at once; it may be called for every failure, as no more

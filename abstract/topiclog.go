@@ -106,6 +106,10 @@ type LogConsumer interface {
 	// when its log was, Unavailable when it, or the driver, was closed.
 	Fetch(ctx context.Context, most int) ([]LogDelivery, error)
 	Info(ctx context.Context) (ConsumerInfo, error)
+	// Ack is LogDelivery.Ack of many entries that this consumer, or another one of its name,
+	// has fetched, for the price of about one: it returns when the log knows of all. Beside
+	// an error it may know of some, and it can be called again. It does so after Close, too.
+	Ack(ctx context.Context, list ...LogDelivery) error
 	// Close stops handing out. What is not acknowledged can still be, and is delivered
 	// again, here or elsewhere, when its AckWait is over.
 	Close() error

@@ -37,6 +37,8 @@ type Receipt struct {
 	// Due is when a message is delivered that was published with Delay or At: the broker
 	// keeps it until then, and its offset is not known yet. Zero: it is delivered.
 	Due time.Time
+	// Scheduled is what the message is known by until then; see TopicClient.CancelScheduled.
+	Scheduled string
 }
 
 // Subscriber subscribes to topics by their names; TopicClient is one. Safe for
@@ -95,6 +97,8 @@ const (
 
 // TopicGap says that messages of a subscription are lost.
 type TopicGap struct {
+	// Topic is the one that was subscribed to. Of a subscription to many topics it is the one
+	// in which messages are Unrecovered; its filter where that is not known, and of Missed.
 	Topic string
 	// Missed is how many; 0: it is not known.
 	Missed uint64

@@ -35,7 +35,7 @@ func TestAllocationsOfACall(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve() }()
 	ctx := t.Context()
-	rpc, err := client.DialRpc(ctx, srv.Addr().String(), client.WithLogger(quiet))
+	rpc, err := client.DialRpc(ctx, srv.Addr().String(), patient()...)
 	require.NoError(t, err)
 
 	var out string
@@ -86,7 +86,7 @@ func TestAllocationsOfARegistration(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx := t.Context()
-			conn, err := client.Dial(ctx, tt.addr, client.WithLogger(quiet))
+			conn, err := client.Dial(ctx, tt.addr, patient()...)
 			require.NoError(t, err)
 			defer conn.Close()
 			registry := client.NewRegistryClient(conn)

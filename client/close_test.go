@@ -75,9 +75,7 @@ func (r afterReceiver) OnMessages(batch []abstract.BaseMessage) {
 // Close while the last answer of a reconnect's restore is on its way.
 func TestCloseDuringReconnectLeavesNoConnection(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	leaks := 0
-	const rounds = 20
-	for range rounds {
+	for range 20 {
 		srvOpen := new(atomic.Int32)
 		n := rawBroker(t, func(bc abstract.BaseConnection, m abstract.BaseMessage) {
 			if r, ok := m.(*message.ServiceRequest); ok {
@@ -106,24 +104,15 @@ func TestCloseDuringReconnectLeavesNoConnection(t *testing.T) {
 			return n.Client(addr, cfg)
 		}
 		var err error
-		conn, err = client.Dial(ctx, "broker", client.WithTransport(tr), client.WithLogger(quiet))
+		conn, err = client.Dial(ctx, "broker", patient(client.WithTransport(tr))...)
 		require.NoError(t, err)
 		_, err = client.NewDiscoveryClient(conn).Discover(ctx, "m")
 		require.NoError(t, err)
 		n.Cut()
-		select {
-		case <-closed:
-		case <-time.After(10 * time.Second):
-			t.Fatal("no reconnect")
-		}
-		time.Sleep(50 * time.Millisecond)
-		if srvOpen.Load() != 0 {
-			leaks++
-			assert.False(t, conn.Connected(), "connected after Close")
-			_ = conn.Close() // a second one finds it
-		}
+		<-closed
+		assert.False(t, conn.Connected(), "connected after Close")
+		require.Eventually(t, func() bool { return srvOpen.Load() == 0 }, time.Minute, time.Millisecond, "connections left after Close")
 	}
-	assert.Zero(t, leaks, "of %d rounds", rounds)
 }
 
 // Unregister while discoveries are being restored.
@@ -158,7 +147,7 @@ func TestUnregisterWhileDiscoveriesAreRestored(t *testing.T) {
 		}
 		answer()
 	})
-	conn, err := client.Dial(ctx, "broker", client.WithTransport(n.Client), client.WithLogger(quiet))
+	conn, err := client.Dial(ctx, "broker", patient(client.WithTransport(n.Client))...)
 	require.NoError(t, err)
 	defer conn.Close()
 	reg, p := client.NewRegistryClient(conn), abstract.Provider{Method: "who", Host: abstract.Host{IP: "h", Port: 1}}
@@ -169,12 +158,12 @@ func TestUnregisterWhileDiscoveriesAreRestored(t *testing.T) {
 	answer := <-held // registered again, and now discovering again
 	require.NoError(t, reg.Unregister(ctx, p))
 	answer()
-	require.Eventually(t, conn.Connected, 5*time.Second, time.Millisecond)
+	require.Eventually(t, conn.Connected, time.Minute, time.Millisecond)
 	require.Eventually(t, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return !registered["2"]
-	}, 5*time.Second, time.Millisecond, "Unregister returned nil, and the broker has the provider on the live connection")
+	}, time.Minute, time.Millisecond, "Unregister returned nil, and the broker has the provider on the live connection")
 }
 
 // Close takes leave of all providers at once: those that do not listen any more cost one

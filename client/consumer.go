@@ -61,8 +61,9 @@ func (m Message) Ack(ctx context.Context) error {
 
 // Nack gives the message back, to be delivered again after delay, to whichever member
 // has least to do. Delays above 24 h are cut. After the topic's limit of deliveries
-// the message goes to its dead-letter topic instead. The group of a topic that is not
-// durable knows neither: the message is delivered again at once, before what waits.
+// the message goes to its dead-letter topic instead. In the group of a topic that is not
+// durable delays above 1 min are cut, a message that was given back before rests for a
+// while that grows, up to 1 s, and the 16th time it is dropped, and the member's OnGap told.
 func (m Message) Nack(ctx context.Context, delay time.Duration) error {
 	return m.tell(ctx, "nack", &message.TopicExtras{Nack: true, Delay: max(0, delay)})
 }

@@ -90,7 +90,7 @@ func TestManyWaitForOneFuture(t *testing.T) {
 		f.call.mu.Lock()
 		defer f.call.mu.Unlock()
 		return f.call.wake != nil && f.call.done != nil
-	}, 5*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	f.call.finish(Reply{}, nil)
 	waiters.Wait()
 	<-f.Done()

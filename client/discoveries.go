@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,16 +49,18 @@ type followed struct {
 type follower struct {
 	of      *followed
 	told    bool
-	seen    []abstract.Provider // when it was told last
-	held    []abstract.Provider // of those
-	bounced []abstract.Provider // of seen: went since, though it may be back
-	changed chan struct{}       // holds an element while there is something to take
+	seen    []abstract.Provider                 // when it was told last
+	held    []abstract.Provider                 // of those
+	bounced []abstract.Provider                 // of seen: went since, though it may be back
+	reasons map[identity]abstract.OfflineReason // of those that went since
+	changed chan struct{}                       // holds an element while there is something to take
 }
 
 // listener is a callback for what comes and goes, of every method.
 type listener struct {
-	online, offline func(abstract.Provider)
-	stopped         atomic.Bool
+	online  func(abstract.Provider)
+	offline func(abstract.Provider, abstract.OfflineReason)
+	stopped atomic.Bool
 }
 
 func (d *discoveries) init(c *Conn) {
@@ -156,7 +159,7 @@ func (d *discoveries) answered(m *followed, q question, rsp *message.ServiceResp
 }
 
 func (d *discoveries) take(m *followed, q question, rsp *message.ServiceResponse, list []abstract.Provider) (fell bool) {
-	return d.happen(m, func(now time.Time) advice {
+	return d.happen(m, abstract.OfflineVanished, func(now time.Time) advice {
 		return m.roster.answer(q, answer{rsp.Revision, rsp.Unchanged, list}, now, d.conn.cfg.grace)
 	}).fell
 }
@@ -176,14 +179,18 @@ func (d *discoveries) onServiceRequest(s *session, n *message.ServiceRequest) {
 		return
 	}
 	p := abstract.Provider{Method: n.Method, Host: *n.Host, Instance: n.Instance, Hello: n.Hello, Traits: n.Traits}
-	d.happen(m, func(time.Time) advice {
+	why := abstract.OfflineReplaced
+	if n.Op == abstract.ServiceOffline {
+		why = abstract.OfflineReason(strings.Clone(n.Reason)) // it may lie in a received frame
+	}
+	d.happen(m, why, func(time.Time) advice {
 		return m.roster.notice(session, news{n.Revision, n.Op == abstract.ServiceOffline, p})
 	})
 }
 
 // happen lets an event happen to a method's roster, tells who wants to know what it
-// has changed, and asks when something was missed.
-func (d *discoveries) happen(m *followed, event func(now time.Time) advice) advice {
+// has changed, and why those have gone who have, and asks when something was missed.
+func (d *discoveries) happen(m *followed, why abstract.OfflineReason, event func(now time.Time) advice) advice {
 	d.mu.Lock()
 	now := time.Now()
 	known, before := m.roster.known, m.roster.list
@@ -192,7 +199,7 @@ func (d *discoveries) happen(m *followed, event func(now time.Time) advice) advi
 		m.problem = nil
 	}
 	if !known && m.roster.known || out.changed {
-		d.change(m, before, known)
+		d.change(m, before, known, why)
 		d.listsChanged()
 	}
 	d.hold(m, now) // also when nothing has changed but for how long somebody is held
@@ -205,18 +212,19 @@ func (d *discoveries) happen(m *followed, event func(now time.Time) advice) advi
 
 // change tells who wants to know that a method's list has changed, or is known for
 // the first time. It is called with the lock held.
-func (d *discoveries) change(m *followed, before []abstract.Provider, known bool) {
+func (d *discoveries) change(m *followed, before []abstract.Provider, known bool, why abstract.OfflineReason) {
 	list := m.roster.list
 	online, offline := difference(list, before), difference(before, list)
 	for f := range m.followers {
 		f.bounced = append(f.bounced, difference(overlap(f.seen, offline), f.bounced)...)
+		f.note(overlap(f.seen, offline), why)
 		f.wake()
 	}
 	if !known {
 		return
 	}
 	for l := range d.listeners {
-		d.tell(l, online, offline)
+		d.tell(l, online, offline, why)
 	}
 }
 
@@ -236,25 +244,28 @@ func (d *discoveries) release(m *followed) {
 	if d.conn.down() { // the next restore looks again
 		return
 	}
-	d.happen(m, m.roster.expire)
+	d.happen(m, abstract.OfflineVanished, m.roster.expire)
 }
 
 // tell queues the calls of a listener.
-func (d *discoveries) tell(l *listener, online, offline []abstract.Provider) {
-	queue := func(fn func(abstract.Provider), list []abstract.Provider) {
-		if fn == nil {
-			return
-		}
-		for _, p := range list {
-			d.calls.run(func() {
-				if !l.stopped.Load() {
-					fn(p)
-				}
-			})
+func (d *discoveries) tell(l *listener, online, offline []abstract.Provider, why abstract.OfflineReason) {
+	queue := func(fn func()) {
+		d.calls.run(func() {
+			if !l.stopped.Load() {
+				fn()
+			}
+		})
+	}
+	if l.offline != nil {
+		for _, p := range offline {
+			queue(func() { l.offline(p, why) })
 		}
 	}
-	queue(l.offline, offline)
-	queue(l.online, online)
+	if l.online != nil {
+		for _, p := range online {
+			queue(func() { l.online(p) })
+		}
+	}
 }
 
 // follow makes a follower of a method. When nobody has an answer yet, a question
@@ -291,8 +302,28 @@ func (d *discoveries) taken(f *follower) (abstract.Providers, bool) {
 	if f.told && len(p.Online)+len(p.Offline) == 0 && slices.Equal(r.list, f.seen) && slices.Equal(r.held, f.held) {
 		return p, false
 	}
+	p.Reasons = f.reasonsOf(p.Offline)
 	f.told, f.seen, f.held, f.bounced = true, r.list, r.held, nil
 	return p, true
+}
+
+// note remembers why providers have gone.
+func (f *follower) note(gone []abstract.Provider, why abstract.OfflineReason) {
+	if len(gone) > 0 && f.reasons == nil {
+		f.reasons = make(map[identity]abstract.OfflineReason)
+	}
+	for i := range gone {
+		f.reasons[identityOf(&gone[i])] = why
+	}
+}
+
+// reasonsOf returns why providers have gone, and forgets it.
+func (f *follower) reasonsOf(gone []abstract.Provider) (reasons []abstract.OfflineReason) {
+	for i := range gone {
+		reasons = append(reasons, f.reasons[identityOf(&gone[i])])
+	}
+	f.reasons = nil
+	return reasons
 }
 
 // overlap returns those of a that are in b, too.

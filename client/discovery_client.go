@@ -133,5 +133,10 @@ func (d *DiscoveryClient) OnOnline(fn func(abstract.Provider)) (stop func()) {
 // while the connection was down. It is not called because the broker is away.
 // See OnOnline.
 func (d *DiscoveryClient) OnOffline(fn func(abstract.Provider)) (stop func()) {
+	return d.OnOfflineWhy(func(p abstract.Provider, _ abstract.OfflineReason) { fn(p) })
+}
+
+// OnOfflineWhy is OnOffline that is told the reason, too. An older broker says none.
+func (d *DiscoveryClient) OnOfflineWhy(fn func(p abstract.Provider, why abstract.OfflineReason)) (stop func()) {
 	return d.conn.discoveries.listen(&listener{offline: fn})
 }

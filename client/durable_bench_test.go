@@ -102,3 +102,34 @@ func benchPipelined(b *testing.B, sync jetstream.Sync) {
 	require.NoError(b, <-failed)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "publishes/s")
 }
+
+// BenchmarkDurableConsume consumes messages of 200 bytes that are there, through the broker:
+// with as many in hand as a program in a hurry takes, and as many as it takes by default.
+func BenchmarkDurableConsume(b *testing.B) {
+	for name, opts := range map[string][]client.SubscribeOption{"window 1000": {client.Window(1000)}, "by default": nil} {
+		b.Run(name, func(b *testing.B) { benchConsume(b, opts...) })
+	}
+}
+
+func benchConsume(b *testing.B, opts ...client.SubscribeOption) {
+	c := benchTopic(b, jetstream.SyncOS, 1)[0]
+	text := strings.Repeat("x", benchMessage)
+	line := c.Pipeline("t", 1000)
+	for range b.N {
+		require.NoError(b, line.Publish(b.Context(), text))
+	}
+	require.NoError(b, line.Flush(b.Context()))
+	left := b.N
+	done := make(chan struct{})
+	b.ReportAllocs()
+	b.ResetTimer()
+	_, err := c.Subscribe(b.Context(), "t", func(client.Message) {
+		if left--; left == 0 {
+			close(done)
+		}
+	}, append(opts, client.Consumer("c"), client.FromOffset(2))...)
+	require.NoError(b, err)
+	<-done
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+}

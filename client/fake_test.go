@@ -62,7 +62,7 @@ func TestOlderEventsThatComeAfterTheAnswerHideNoneBefore(t *testing.T) {
 			assert.NoError(t, bc.Send(event(revision)))
 		}
 	})
-	conn, err := client.Dial(ctx, "broker", client.WithTransport(n.Client), client.WithLogger(quiet))
+	conn, err := client.Dial(ctx, "broker", patient(client.WithTransport(n.Client))...)
 	require.NoError(t, err)
 	defer conn.Close()
 	nodes := client.NewNodeClient(conn)
@@ -103,7 +103,7 @@ func TestEpochThatChangesWhileWatchesAreRestored(t *testing.T) {
 			bc.Close(nil)
 		}
 	})
-	conn, err := client.Dial(ctx, "broker", client.WithTransport(n.Client), client.WithLogger(quiet), client.WithBackoff(1, time.Millisecond))
+	conn, err := client.Dial(ctx, "broker", patient(client.WithTransport(n.Client), client.WithBackoff(1, time.Millisecond))...)
 	require.NoError(t, err)
 	defer conn.Close()
 	nodes := client.NewNodeClient(conn)
@@ -163,7 +163,7 @@ func TestHeartbeatsOfASession(t *testing.T) {
 	go func() { ended <- srv.Serve() }()
 	defer func() { _, _ = srv.Shutdown(context.Background()), <-ended }()
 
-	conn, err := client.Dial(ctx, srv.Addr().String(), client.WithLogger(quiet), client.WithBackoff(time.Millisecond, time.Millisecond))
+	conn, err := client.Dial(ctx, srv.Addr().String(), patient(client.WithBackoff(time.Millisecond, time.Millisecond))...)
 	require.NoError(t, err)
 	last := uint64(0)
 	grows := func(count int) {

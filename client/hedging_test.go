@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -15,14 +14,14 @@ import (
 	"trefoil/concrete/message"
 )
 
-// latencies makes calls to providers of which each answers one request in fifty late,
+// latencies makes calls to providers of which each answers every fiftieth request late,
 // and returns how long calls take and how many requests there are for each.
 func latencies(t *testing.T, opts []client.Option, callOpts ...client.CallOption) (p50, p99 time.Duration, load float64) {
 	inFleet(t, func(f *fleet) {
 		const calls = 3000
 		sometimesLate := func(m *member, bc abstract.BaseConnection, req *message.RpcRequest) {
 			d := 5 * time.Millisecond
-			if rand.IntN(50) == 0 {
+			if m.did()%50 == 0 {
 				d = 200 * time.Millisecond
 			}
 			answersAfter(d)(m, bc, req)

@@ -26,6 +26,7 @@ type lasting struct {
 	*memlog.Logs
 	refuses atomic.Bool // nothing is appended to topics
 	stuck   atomic.Bool // nothing is deleted
+	silent  atomic.Bool // what is appended to topics is kept, and not answered
 }
 
 func newLasting() *lasting { return &lasting{Logs: memlog.New(memlog.Config{})} }
@@ -50,7 +51,11 @@ func (l *lastingLog) Append(ctx context.Context, entries []abstract.LogEntry) ([
 	if l.of.refuses.Load() && !l.later {
 		return nil, abstract.Errorf(abstract.Overloaded, "the disk is full")
 	}
-	return l.Log.Append(ctx, entries)
+	offsets, err := l.Log.Append(ctx, entries)
+	if l.of.silent.Load() && !l.later {
+		return nil, abstract.Errorf(abstract.UnknownFate, "no answer")
+	}
+	return offsets, err
 }
 
 func (l *lastingLog) Delete(ctx context.Context, offsets ...uint64) error {
@@ -80,6 +85,7 @@ type durableWorld struct {
 	logs  *lasting
 	store abstract.Store
 	run   *running
+	more  []server.Option // of brokers that are started from now on
 }
 
 func inDurableWorld(t *testing.T, test func(w *durableWorld, c *client.TopicClient)) {
@@ -91,7 +97,7 @@ func inDurableWorld(t *testing.T, test func(w *durableWorld, c *client.TopicClie
 }
 
 func (w *durableWorld) start() {
-	w.run = w.broker(server.WithStore(w.store), server.WithTopicLog(w.logs))
+	w.run = w.broker(append([]server.Option{server.WithStore(w.store), server.WithTopicLog(w.logs)}, w.more...)...)
 }
 
 func (w *durableWorld) restart(after time.Duration) *client.TopicClient {
@@ -378,6 +384,6 @@ func TestLogsOfRemovedTopicsAreSwept(t *testing.T) {
 		assert.Equal(t, "1=1", w.kept(c, "kept"))
 		kvs, _, err := w.store.Range(w.Context(), "/topics/", 0)
 		require.NoError(t, err)
-		assert.Len(t, kvs, 1, "nothing is left to remember")
+		assert.Len(t, kvs, 2, "nothing is left to remember but the topic, and when one ended last")
 	})
 }

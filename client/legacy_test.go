@@ -25,6 +25,8 @@ type program struct {
 	listener net.Listener
 	onHello  string // "close" or "ignore": what it does with what it does not know
 
+	serving sync.WaitGroup // of connections
+
 	mu    sync.Mutex
 	types map[int32]int // how often each message type came
 	conns []net.Conn
@@ -41,8 +43,8 @@ func startProgram(t *testing.T, onHello string) *program {
 func startProgramAt(t *testing.T, l net.Listener, onHello string) *program {
 	t.Helper()
 	p := &program{t: t, listener: l, onHello: onHello, types: make(map[int32]int)}
-	var serving sync.WaitGroup
-	serving.Go(func() {
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
@@ -51,13 +53,14 @@ func startProgramAt(t *testing.T, l net.Listener, onHello string) *program {
 			p.mu.Lock()
 			p.conns = append(p.conns, conn)
 			p.mu.Unlock()
-			serving.Go(func() { p.serve(conn) })
+			p.serving.Go(func() { p.serve(conn) })
 		}
 	})
 	t.Cleanup(func() {
 		l.Close()
+		accepting.Wait()
 		p.hangUp()
-		serving.Wait()
+		p.serving.Wait()
 	})
 	return p
 }
@@ -147,12 +150,13 @@ func TestServersThatDoNotKnowHelloAreCalledAllTheSame(t *testing.T) {
 	for _, onHello := range []string{"close", "ignore"} {
 		t.Run(onHello, func(t *testing.T) {
 			p := startProgram(t, onHello)
-			rpc, err := client.DialRpc(ctx, p.listener.Addr().String(), client.WithHelloTimeout(100*time.Millisecond), client.WithLogger(quiet))
+			rpc, err := client.DialRpc(ctx, p.listener.Addr().String(), patient(client.WithHelloTimeout(200*time.Millisecond))...)
 			require.NoError(t, err)
-			defer rpc.Close()
 			var sum int
 			require.NoError(t, rpc.Call(ctx, "Add", add{1, 2}, &sum))
 			assert.Equal(t, 3, sum)
+			require.NoError(t, rpc.Close())
+			p.serving.Wait() // it has read everything
 			assert.Equal(t, 1, p.came(16), "HELLO was tried once")
 		})
 	}
@@ -160,7 +164,7 @@ func TestServersThatDoNotKnowHelloAreCalledAllTheSame(t *testing.T) {
 
 func TestLegacyOptionSaysNoHello(t *testing.T) {
 	p := startProgram(t, "close")
-	conn, err := client.Dial(ctx, p.listener.Addr().String(), client.WithLegacy(), client.WithLogger(quiet))
+	conn, err := client.Dial(ctx, p.listener.Addr().String(), patient(client.WithLegacy())...)
 	require.NoError(t, err)
 	assert.False(t, conn.Modern())
 	rpc := client.NewDirectRpcClient(conn)
@@ -195,16 +199,16 @@ func TestLegacyProviderIsCalledWithoutHello(t *testing.T) {
 		require.NoError(t, <-ended)
 	}()
 	p := startProgram(t, "close")
-	own, err := client.Dial(ctx, b.Addr().String(), client.WithLegacy(), client.WithLogger(quiet))
+	own, err := client.Dial(ctx, b.Addr().String(), patient(client.WithLegacy())...)
 	require.NoError(t, err)
 	defer own.Close()
 	require.NoError(t, client.NewRegistryClient(own).Register(ctx, abstract.Provider{Method: "Add", Host: p.host()}))
 
-	conn, err := client.Dial(ctx, b.Addr().String(), client.WithLogger(quiet))
+	conn, err := client.Dial(ctx, b.Addr().String(), patient()...)
 	require.NoError(t, err)
 	defer conn.Close()
 	assert.True(t, conn.Modern())
-	rpc := client.NewRpcClient(client.NewDiscoveryClient(conn), client.WithLogger(quiet))
+	rpc := client.NewRpcClient(client.NewDiscoveryClient(conn), patient()...)
 	defer rpc.Close()
 	var sum int
 	require.NoError(t, rpc.Call(ctx, "Add", add{20, 30}, &sum))

@@ -121,8 +121,8 @@ func TestClientsCloseOnBadCompression(t *testing.T) {
 			}
 			n := squeeze(t, p)
 			lost := make(chan error, 100)
-			conn, err := client.Dial(context.Background(), "broker", client.WithTransport(n.Client), client.WithLogger(quiet),
-				client.WithBackoff(time.Millisecond, time.Hour), client.OnDisconnected(func(err error) { lost <- err }), tt.option)
+			conn, err := client.Dial(context.Background(), "broker", patient(client.WithTransport(n.Client),
+				client.WithBackoff(time.Millisecond, time.Hour), client.OnDisconnected(func(err error) { lost <- err }), tt.option)...)
 			if tt.early {
 				require.Equal(t, tt.code, abstract.CodeOf(err), "%v", err)
 				return
@@ -146,7 +146,7 @@ func TestHelloListsWhatTheClientTakes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := &squeezing{}
 			n := squeeze(t, p)
-			conn, err := client.Dial(context.Background(), "broker", client.WithTransport(n.Client), client.WithLogger(quiet), tt.option)
+			conn, err := client.Dial(context.Background(), "broker", patient(client.WithTransport(n.Client), tt.option)...)
 			require.NoError(t, err)
 			defer conn.Close()
 			assert.Equal(t, tt.want, (<-p.heard).Compress)
@@ -166,8 +166,8 @@ func TestCompressedPushesKeepTheirOrder(t *testing.T) {
 	}
 	n := squeeze(t, p)
 	ctx := context.Background()
-	conn, err := client.Dial(ctx, "broker", client.WithTransport(n.Client), client.WithLogger(quiet),
-		only(abstract.CompressS2, abstract.CompressZstd), client.WithSubscriptionQueue(64<<20))
+	conn, err := client.Dial(ctx, "broker", patient(client.WithTransport(n.Client),
+		only(abstract.CompressS2, abstract.CompressZstd), client.WithSubscriptionQueue(64<<20))...)
 	require.NoError(t, err)
 	defer conn.Close()
 	got := make(chan int, count)

@@ -165,7 +165,7 @@ func TestSendGoesOnToTheNextProvider(t *testing.T) {
 
 func TestSendToAnExistingProgramIsACallWhoseAnswerIsThrownAway(t *testing.T) {
 	p := startProgram(t, "close")
-	rpc, err := client.DialRpc(ctx, p.listener.Addr().String(), client.WithLegacy(), client.WithLogger(quiet))
+	rpc, err := client.DialRpc(ctx, p.listener.Addr().String(), patient(client.WithLegacy())...)
 	require.NoError(t, err)
 	defer rpc.Close()
 	meta := client.Metadata(map[string]string{"k": "v"})

@@ -40,6 +40,11 @@ func (t *TopicClient) Pipeline(topic string, window int) *Pipeline {
 	return newPipeline(&t.conn.topics, topic, window)
 }
 
+// OpenPipeline is Pipeline for who knows the contract only, as typed topics do.
+func (t *TopicClient) OpenPipeline(topic string, window int) abstract.PublishPipeline {
+	return t.Pipeline(topic, window)
+}
+
 func newPipeline(t *topics, topic string, window int) *Pipeline {
 	idle := make(chan struct{})
 	close(idle)

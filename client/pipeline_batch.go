@@ -8,16 +8,10 @@ import (
 )
 
 // Outgoing is one message of a batch.
-type Outgoing struct {
-	Value any         // as JSON
-	With  *Publishing // nil: as Publish does it, which is faster
-}
+type Outgoing = abstract.Outgoing
 
 // Outcome is what became of one message of a batch.
-type Outcome struct {
-	Receipt // filled when it was published with a Publishing
-	Err     error
-}
+type Outcome = abstract.Outcome
 
 // batchWindow is how many messages of a batch are without an answer at most.
 const batchWindow = 1024
@@ -45,7 +39,7 @@ func (b *batchOutcomes) note(i int, r Receipt, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
-		b.list[i], b.ended[i] = Outcome{r, err}, true
+		b.list[i], b.ended[i] = Outcome{Receipt: r, Err: err}, true
 	}
 }
 

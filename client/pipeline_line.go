@@ -130,7 +130,7 @@ func (m *piped) Ended(rsp abstract.BaseMessage, err error) {
 	if r, ok := rsp.(*message.TopicResponse); ok && r.Code != abstract.OK {
 		err = refused(m.what(), r.Code, r.Message, conn.addr)
 	} else if ok {
-		got = Receipt{Offset: r.Offset, Subscribers: r.Subscribers, Duplicate: r.Duplicate, Due: r.Due}
+		got = Receipt{Offset: r.Offset, Subscribers: r.Subscribers, Duplicate: r.Duplicate, Due: r.Due, Scheduled: r.Scheduled}
 	}
 	m.told(got, err)
 }

@@ -15,6 +15,7 @@ type registrations struct {
 	conn     *Conn
 	mu       sync.Mutex
 	wants    map[name]*wish
+	wishes   uint64        // how many times something was wished for
 	stands   []batch       // what the session that is being made has been told
 	retrying map[name]bool // those that the broker has refused after a reconnect
 	beating  bool          // the goroutine that renews runs
@@ -24,6 +25,7 @@ type registrations struct {
 
 // wish is a provider that is to be registered.
 type wish struct {
+	number uint64
 	traits abstract.Traits
 	ttl    time.Duration
 	at     abstract.Host // where the broker has put it; zero: not known
@@ -51,44 +53,54 @@ func (n name) as(w *wish) abstract.Provider {
 	return abstract.Provider{Method: n.method, Host: n.host, Instance: n.instance, TTL: w.ttl, Traits: w.traits}
 }
 
-// want notes wishes, and returns those that stood before them; nil: none.
-func (r *registrations) want(b *batch) (before []*wish) {
+// wanted is what want has done.
+type wanted struct {
+	number uint64  // of the wishes
+	before []*wish // those that stood before them; nil: none
+}
+
+// want notes wishes.
+func (r *registrations) want(b *batch) (x wanted) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.wishes++
+	x.number = r.wishes
 	for i := range b.methods {
 		n := b.name(i)
-		w := &wish{traits: b.traits, ttl: b.ttl}
+		w := &wish{number: x.number, traits: b.traits, ttl: b.ttl}
 		if was := r.wants[n]; was != nil {
-			if before == nil {
-				before = make([]*wish, len(b.methods))
+			if x.before == nil {
+				x.before = make([]*wish, len(b.methods))
 			}
-			before[i], w.at = was, was.at
+			x.before[i], w.at = was, was.at
 		}
 		r.renewed(w)
 		r.wants[n] = w
 		r.beat(w)
 	}
-	return before
+	return x
 }
 
-// unwant takes wishes back: those before stand again.
-func (r *registrations) unwant(b *batch, before []*wish) {
+// unwant takes wishes back: those before stand again, where no others have come since.
+func (r *registrations) unwant(b *batch, x wanted) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range b.methods {
 		n := b.name(i)
-		if len(before) == 0 || before[i] == nil {
+		switch w := r.wants[n]; {
+		case w == nil || w.number != x.number:
+		case len(x.before) == 0 || x.before[i] == nil:
 			delete(r.wants, n)
-			continue
+		default:
+			r.wants[n] = x.before[i]
+			r.beat(x.before[i])
 		}
-		r.wants[n] = before[i]
-		r.beat(before[i])
 	}
 }
 
-// wanted returns what is wanted at now, in batches. Wishes that nobody has renewed in
+// everything returns what is wanted at now, in batches. Wishes that nobody has renewed in
 // time are dropped. It is called with the lock held.
-func (r *registrations) wanted(now time.Time) []batch {
+func (r *registrations) everything(now time.Time) []batch {
 	all := make([]abstract.Provider, 0, len(r.wants))
 	for n, w := range r.wants {
 		if !w.until.IsZero() && now.After(w.until) {
@@ -106,13 +118,13 @@ func (r *registrations) register(ctx context.Context, providers []abstract.Provi
 		return r.registerBatch(ctx, b, r.want(b))
 	}
 	all := batches(providers)
-	before := make([][]*wish, len(all))
+	asked := make([]wanted, len(all))
 	for i := range all {
-		before[i] = r.want(&all[i])
+		asked[i] = r.want(&all[i])
 	}
 	var problems []error
 	for i := range all {
-		if err := r.registerBatch(ctx, &all[i], before[i]); err != nil {
+		if err := r.registerBatch(ctx, &all[i], asked[i]); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -121,12 +133,16 @@ func (r *registrations) register(ctx context.Context, providers []abstract.Provi
 
 // registerBatch registers what is wanted. When that is refused, what was wanted before
 // is wanted again.
-func (r *registrations) registerBatch(ctx context.Context, b *batch, before []*wish) error {
+func (r *registrations) registerBatch(ctx context.Context, b *batch, asked wanted) error {
 	err := r.tell(ctx, abstract.ServiceRegister, b)
-	if err != nil && hasRefused(err) {
-		r.unwant(b, before)
+	if err != nil {
+		if hasRefused(err) {
+			r.unwant(b, asked)
+		}
+		return err
 	}
-	return err
+	r.agree(abstract.ServiceRegister, b)
+	return nil
 }
 
 // allPlaced returns providers with the addresses at which the broker has them.
@@ -298,13 +314,14 @@ func (r *registrations) takeBack(ctx context.Context, b *batch) error {
 	if rsp := m.(*message.ServiceResponse); rsp.Code != abstract.OK {
 		return refused(op, rsp.Code, rsp.Message, r.conn.addr)
 	}
+	r.agree(abstract.ServiceUnregister, b)
 	return nil
 }
 
 // restore registers everything again.
 func (r *registrations) restore(ctx context.Context, s *session) error {
 	r.mu.Lock()
-	wants := r.wanted(time.Now())
+	wants := r.everything(time.Now())
 	r.mu.Unlock()
 	var requests []request
 	for _, b := range wants {
@@ -337,21 +354,6 @@ func (r *registrations) settle(ctx context.Context, s *session) error {
 		}
 	}
 	return s.askAll(ctx, requests)
-}
-
-// unwanted returns what was unregistered while it was being restored.
-func (r *registrations) unwanted(restored []batch) []batch {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var gone []abstract.Provider
-	for _, b := range restored {
-		for i := range b.methods {
-			if r.wants[b.name(i)] == nil {
-				gone = append(gone, b.provider(i))
-			}
-		}
-	}
-	return batches(gone)
 }
 
 // restored looks at the answer to a batch that was restored. One that is refused is
@@ -409,9 +411,7 @@ func (r *registrations) retry(b *batch, pause time.Duration) {
 		b.traits, b.ttl = w.traits, w.ttl
 		r.mu.Unlock()
 		if r.tell(r.conn.ctx, abstract.ServiceRegister, b) == nil {
-			for _, undo := range r.unwanted([]batch{*b}) { // unregistered while we waited
-				_ = r.tell(r.conn.ctx, abstract.ServiceUnregister, &undo) // else it ends with the connection
-			}
+			r.agree(abstract.ServiceRegister, b)
 			return
 		}
 	}

@@ -21,7 +21,7 @@ type seat struct {
 }
 
 func (s *seat) start(t testing.TB) {
-	s.broker = server.NewBroker(s.addr, server.WithLogger(quiet))
+	s.broker = server.NewBroker(s.addr, server.WithLogger(quiet), server.WithPing(time.Minute, 5))
 	require.Eventually(t, func() bool { return s.broker.Listen() == nil }, time.Minute, 10*time.Millisecond)
 	s.addr = s.broker.Addr().String()
 	s.ended = make(chan error, 1)
@@ -49,7 +49,7 @@ func TestBrokersRegistryBehavesAsEveryRegistry(t *testing.T) {
 		Cut:   func(testing.TB) { proxy.Cut() },
 		Bound: true,
 		New: func(t testing.TB) abstract.Registry {
-			c, err := client.Dial(context.Background(), proxy.Addr(), client.WithLogger(quiet))
+			c, err := client.Dial(context.Background(), proxy.Addr(), patient()...)
 			require.NoError(t, err)
 			return client.NewRegistry(c)
 		},

@@ -56,9 +56,7 @@ func (r *registrations) renew(ctx context.Context, b *batch) error {
 	if err := r.tell(ctx, abstract.ServiceRegister, b); err != nil {
 		return err
 	}
-	for _, undo := range r.unwanted([]batch{*b}) { // unregistered meanwhile
-		_ = r.tell(ctx, abstract.ServiceUnregister, &undo)
-	}
+	r.agree(abstract.ServiceRegister, b)
 	return nil
 }
 

@@ -261,7 +261,7 @@ func (d *discoveries) awaitAnswer(m *followed) {
 
 // useSaved uses a method's saved list, if there is no answer.
 func (d *discoveries) useSaved(m *followed) {
-	d.happen(m, func(time.Time) advice {
+	d.happen(m, abstract.OfflineVanished, func(time.Time) advice {
 		list := m.saved
 		m.saved = nil
 		return m.roster.load(list)

@@ -36,7 +36,7 @@ type wire struct {
 	protocol *lv.Protocol
 	dispatch *dispatch.Dispatcher[*session] // for what is no response: pushes and notices
 	// pushes, unless nil, takes the pushes that a batch begins with, and returns
-	// how many these are.
+	// how many these are. It keeps none of them.
 	pushes func(batch []abstract.BaseMessage) int
 	// asks, unless nil, is what our HELLO asks the server for: a session that
 	// outlives connections.
@@ -52,7 +52,7 @@ type wire struct {
 func newWire(cfg *config) *wire {
 	w := &wire{
 		cfg:      cfg,
-		protocol: lv.New(message.New(message.Config{}), lv.Config{MaxFrame: cfg.maxFrame, Compression: cfg.compression}),
+		protocol: newProtocol(cfg, nil),
 		dispatch: dispatch.New[*session](),
 	}
 	w.wakes.New = func() any { return make(chan struct{}, 1) }
@@ -64,6 +64,10 @@ func newWire(cfg *config) *wire {
 	return w
 }
 
+func newProtocol(cfg *config, memory *message.Pushes) *lv.Protocol {
+	return lv.New(message.New(message.Config{Pushes: memory}), lv.Config{MaxFrame: cfg.maxFrame, Compression: cfg.compression})
+}
+
 // session is one live connection: from its HELLO to its loss, after which
 // another session takes its place. It is the connection's Receiver; what it
 // offers its users is safe for concurrent use.
@@ -73,6 +77,9 @@ type session struct {
 	requests *requestor.Requestor
 	streams  *stream.Set
 	onLost   func(*session, error) // called after every call in flight has ended, and before, when it is of no use for new ones
+
+	protocol *lv.Protocol   // the wire's, or where pushes come, one of its own
+	reuse    message.Pushes // what is read into next; belongs to OnMessages and who calls it
 
 	mu       sync.Mutex // guards both
 	judge    *peer.Peer
@@ -152,9 +159,13 @@ func (w *wire) connect(ctx context.Context, addr string, legacy bool, onLost fun
 		gone:     make(chan struct{}),
 		sooner:   make(chan struct{}, 1),
 		start:    now,
+		protocol: w.protocol,
+	}
+	if w.pushes != nil {
+		s.protocol = newProtocol(w.cfg, &s.reuse)
 	}
 	transport := w.cfg.transport(addr, abstract.TransportConfig{
-		Protocol:     w.protocol,
+		Protocol:     s.protocol,
 		OnOpen:       func(bc abstract.BaseConnection) abstract.Receiver { s.BaseConnection = bc; return s },
 		MaxQueued:    w.cfg.maxQueued,
 		WriteTimeout: w.cfg.writeTimeout,
@@ -183,7 +194,8 @@ func (s *session) greet(ctx context.Context) error {
 		}
 		m.Instance, m.Compress = s.expects, s.protocol.Methods()
 	}
-	if err := s.Send(hello); err != nil {
+	// A connection that is closed already says below why.
+	if err := s.Send(hello); err != nil && !errors.Is(err, abstract.ErrDisconnected) {
 		return err
 	}
 	patience := time.NewTimer(s.cfg.helloTimeout)
@@ -275,7 +287,15 @@ func (s *session) OnMessages(batch []abstract.BaseMessage) {
 	}
 	s.batch = s.handle(rest)
 	s.takeLeave()
+	if s.pushes != nil && len(batch) >= yieldAfter {
+		runtime.Gosched()
+	}
 }
+
+// yieldAfter is how many messages come together before their subscribers' callbacks get
+// a turn, while the messages are still in the processor's cache and before more is read:
+// with as much to read as there is time for they would wait long.
+const yieldAfter = 32
 
 // takeLeave answers the peer's goodbye once every request is answered: then it knows
 // that nothing more is on its way, and closes. Who begins a request counts it first
@@ -303,6 +323,7 @@ func (s *session) handle(rest []abstract.BaseMessage) []abstract.BaseMessage {
 		n := 0
 		if s.pushes != nil {
 			n = s.pushes(todo)
+			s.reuse.Reuse(todo[:n])
 		}
 		if n == 0 {
 			n = 1
@@ -503,7 +524,7 @@ func (s *session) flushSoon() {
 	if !s.flushing.CompareAndSwap(false, true) {
 		return // somebody else is about to, and will find what we have queued
 	}
-	if s.requests.Len() > 1 {
+	if s.requests.Len() > 1 || s.streams.Crowded() {
 		runtime.Gosched()
 	}
 	s.flushing.Store(false)

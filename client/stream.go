@@ -231,6 +231,8 @@ func (s *session) SendStream(m abstract.BaseMessage, written func()) error {
 	}
 	err = s.Queue(abstract.Frame{Class: abstract.ClassOf(m.Type()), Count: 1, Bytes: s.pack(b), Free: free})
 	switch {
+	case err == nil && m.Type() == abstract.Cancel:
+		s.Flush() // not after others
 	case err == nil:
 		s.flushSoon()
 	case written == nil && abstract.CodeOf(err) == abstract.Overloaded:

@@ -13,8 +13,8 @@ import (
 )
 
 // Subscription is one subscriber's interest in a topic, with a queue of its own.
-// It survives reconnects; messages published while the connection is down are
-// not seen. Safe for concurrent use. Cancel it when it is no longer needed.
+// It survives reconnects, and goes on where it was as far as its topics keep what
+// was published meanwhile. Safe for concurrent use. Cancel it when it is no longer needed.
 type Subscription struct {
 	conn  *Conn
 	topic string
@@ -28,6 +28,7 @@ type Subscription struct {
 	gaps    []placedGap   // to be told, in order
 	last    uint64        // offset of the last message that came, of a subscription of its own
 	epoch   string        // in which last counts
+	places  *places       // of one to many topics; nil: it has none
 	ready   chan struct{} // holds an element while there is something to take, or the end
 	begun   bool          // the broker has made it once
 	err     error         // why it ended
@@ -37,16 +38,20 @@ type Subscription struct {
 	ended   atomic.Bool // err is set
 }
 
-// waiting is a push that nobody has taken yet. It becomes a Message only then: that is
-// several times as large, and is copied once so.
+// waiting is a push that nobody has taken yet. It becomes a Message only then, which is
+// larger and has all that few messages have.
 type waiting struct {
-	push   *message.TopicRequest
-	missed uint64   // right before it
-	held   *holding // of one that is acknowledged
+	topic, id string
+	data      message.Raw
+	meta      abstract.Metadata
+	more      *message.TopicExtras
+	offset    uint64
+	missed    uint64   // right before it
+	held      *holding // of one that is acknowledged
 }
 
 func newSubscription(c *Conn, topic string, asks subscribing) *Subscription {
-	s := &Subscription{conn: c, topic: topic, asks: asks, ready: make(chan struct{}, 1)}
+	s := &Subscription{conn: c, topic: topic, asks: asks, places: placesOf(topic, &asks), ready: make(chan struct{}, 1)}
 	if asks.own {
 		s.held = &holding{s, asks.extras.Sub}
 	}
@@ -123,17 +128,21 @@ func (s *Subscription) put(pushes []abstract.BaseMessage) {
 		s.spare = nil
 	}
 	s.waiting = slices.Grow(s.waiting, len(pushes))
-	for _, push := range pushes {
-		w := waiting{push: push.(*message.TopicRequest), missed: s.missed}
-		if x := w.push.More; x != nil && x.Delivery > 0 {
+	for _, m := range pushes {
+		push := m.(*message.TopicRequest)
+		w := waiting{topic: push.Topic, id: push.ID(), data: push.Message, meta: push.Meta, more: push.More, offset: push.Offset, missed: s.missed}
+		if w.more != nil && w.more.Delivery > 0 {
 			w.held = s.held
 		}
 		s.missed = 0
 		s.waiting = append(s.waiting, w)
 		s.bytes += w.size()
-		if w.push.Offset > 0 {
-			s.last = w.push.Offset
+		if w.offset > 0 {
+			s.last = w.offset
 		}
+	}
+	if s.places != nil {
+		s.places.came(pushes)
 	}
 	s.makeRoom()
 	s.wake()
@@ -161,14 +170,13 @@ func (s *Subscription) makeRoom() {
 
 // size is what a waiting message is counted as: its text and what holds it.
 func (w *waiting) size() int {
-	return len(w.push.Message) + len(w.push.ID()) + 120 + 64*len(w.push.Meta)
+	return len(w.data) + len(w.id) + 120 + 64*len(w.meta)
 }
 
 // message is what the user gets.
-func (s *Subscription) message(w waiting) Message {
-	p := w.push
-	m := Message{Topic: p.Topic, ID: p.ID(), Data: p.Message, Missed: w.missed, Meta: p.Meta, Offset: p.Offset, held: w.held, ctx: s.conn.ctx}
-	if x := p.More; x != nil {
+func (s *Subscription) message(w *waiting) Message {
+	m := Message{Topic: w.topic, ID: w.id, Data: w.data, Missed: w.missed, Meta: w.meta, Offset: w.offset, held: w.held, ctx: s.conn.ctx}
+	if x := w.more; x != nil {
 		m.MsgID, m.Time, m.delivery, m.Delivered = x.MsgID, x.Time, x.Delivery, max(x.Delivered, int(min(x.Delivery, 1)))
 	}
 	return m
@@ -212,20 +220,16 @@ func (s *Subscription) finish(err error) {
 	}
 }
 
-// lost notes that what was published while the connection was down is not known, if
-// there was something before.
+// lost notes that what was published while the connection was down is not known.
 func (s *Subscription) lost() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.asks.own && !s.begun {
-		return
-	}
 	s.note(Gap{Topic: s.topic, Unrecovered: true})
 	s.wake()
 }
 
 // spareMessages bounds the memory that is kept for further messages.
-const spareMessages = 1024
+const spareMessages = 256
 
 // take returns everything that waits, and what OnGap is to be told of it. done, which may
 // be nil, is what it returned before.
@@ -277,7 +281,7 @@ func (s *Subscription) deliver(fn func(Message)) {
 			if s.ended.Load() {
 				return
 			}
-			if w := batch[i]; w.held == nil {
+			if w := &batch[i]; w.held == nil {
 				fn(s.message(w))
 			} else {
 				s.hand(fn, w)
@@ -289,7 +293,7 @@ func (s *Subscription) deliver(fn func(Message)) {
 }
 
 // hand calls fn with a message that is acknowledged, and does so.
-func (s *Subscription) hand(fn func(Message), w waiting) {
+func (s *Subscription) hand(fn func(Message), w *waiting) {
 	m := s.message(w)
 	if s.call(fn, &m) && !s.asks.manual {
 		s.acks.add(&m)
@@ -343,5 +347,5 @@ func (s *Subscription) takeOne() (m Message, gaps []placedGap, ok bool, err erro
 	s.waiting[0] = waiting{}
 	s.waiting = s.waiting[1:]
 	s.bytes -= w.size()
-	return s.message(w), s.due(1, false), true, nil
+	return s.message(&w), s.due(1, false), true, nil
 }

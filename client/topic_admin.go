@@ -47,7 +47,9 @@ type TopicInfo struct {
 type GroupInfo struct {
 	Group   string `json:"group"`
 	Members int    `json:"members"`
-	Waiting int    `json:"waiting"` // messages that nobody has yet
+	Waiting int    `json:"waiting"`           // messages that nobody has yet
+	Resting int    `json:"resting,omitempty"` // messages that were given back, and rest before somebody gets them again
+	Failed  uint64 `json:"failed,omitempty"`  // messages that were given back too often, and dropped
 }
 
 // ConsumerInfo is how far a durable consumer is.
@@ -185,7 +187,7 @@ func (t *topics) publishWith(ctx context.Context, topic string, v any, p *Publis
 	if err != nil {
 		return Receipt{}, err
 	}
-	return Receipt{Offset: rsp.Offset, Subscribers: rsp.Subscribers, Duplicate: rsp.Duplicate, Due: rsp.Due}, nil
+	return Receipt{Offset: rsp.Offset, Subscribers: rsp.Subscribers, Duplicate: rsp.Duplicate, Due: rsp.Due, Scheduled: rsp.Scheduled}, nil
 }
 
 // extrasOf is what a publish asks for, on the wire.

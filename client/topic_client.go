@@ -14,9 +14,10 @@ import (
 type TopicClient struct{ conn *Conn }
 
 var (
-	_ abstract.Publisher  = (*TopicClient)(nil)
-	_ abstract.Subscriber = (*TopicClient)(nil)
-	_ abstract.TopicMaker = (*TopicClient)(nil)
+	_ abstract.Publisher     = (*TopicClient)(nil)
+	_ abstract.BulkPublisher = (*TopicClient)(nil)
+	_ abstract.Subscriber    = (*TopicClient)(nil)
+	_ abstract.TopicMaker    = (*TopicClient)(nil)
 )
 
 // NewTopicClient makes a TopicClient on a connection. All of one Conn's
@@ -27,7 +28,7 @@ func NewTopicClient(c *Conn) *TopicClient { return &TopicClient{c} }
 type Message struct {
 	Topic  string
 	ID     string            // of the publisher's request
-	Data   message.Raw       // JSON text; must not be changed
+	Data   message.Raw       // JSON text; must not be changed. It shares memory with what came with it, 64 KiB as a rule: copy what is kept for long
 	Missed uint64            // how many messages of this subscription were lost right before this one
 	Meta   abstract.Metadata // that came with it; must not be changed
 	MsgID  string            // what its publisher called it, for Dedup; mostly empty

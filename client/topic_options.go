@@ -94,7 +94,8 @@ func OnGap(fn func(Gap)) SubscribeOption {
 }
 
 // OnPresence calls fn when somebody subscribes to the topic or leaves, if the topic's
-// settings say that it is told. fn must not block.
+// settings say that it is told. fn must not block, nor wait for anything of its own
+// connection, which reads on when it returns.
 func OnPresence(fn func(Presence)) SubscribeOption {
 	return func(o *abstract.SubscribeOptions) { o.OnPresence = fn }
 }

@@ -32,8 +32,11 @@ func TestStoppedSubscriberIsToldWhatItHasLost(t *testing.T) {
 		machine.Stall(true)
 
 		text := strings.Repeat("x", size)
-		for range messages {
+		for i := range messages {
 			require.NoError(t, publisher.Publish(ctx, "news", text))
+			if i%100 == 0 {
+				synctest.Wait() // those who read have read
+			}
 		}
 		for _, in := range others {
 			assert.Len(t, in.all(), messages)

@@ -246,7 +246,6 @@ func (t *topics) add(sub *Subscription) bool {
 	return true
 }
 
-// askFor asks the broker for a subscription.
 // build makes the request for a subscription, each time it is sent anew: its tag may have
 // changed.
 func (s *Subscription) build(again bool) func(id string) abstract.BaseMessage {
@@ -268,6 +267,9 @@ func (s *Subscription) request(again bool) message.TopicRequest {
 	x.Sub = s.held.tag
 	if again && s.epoch != "" && !s.asks.shares() {
 		x.From, x.Epoch = message.TopicFrom{Where: message.FromOffset, Offset: s.last + 1}, s.epoch
+	}
+	if s.places != nil {
+		x.Resume = s.places.request(s.resumeRoom())
 	}
 	return message.TopicRequest{Op: abstract.TopicSubscribe, Topic: s.topic, More: &x}
 }
@@ -295,6 +297,10 @@ func (t *topics) begun(sub *Subscription, rsp *message.TopicResponse) {
 		if at := t.places[sub.topic]; at.epoch != rsp.Epoch && len(t.subscribed[sub.topic]) > 0 {
 			t.places[sub.topic] = position{rsp.Epoch, rsp.Offset}
 		}
+		return
+	}
+	if sub.places != nil {
+		sub.begunMany(rsp, false)
 		return
 	}
 	sub.mu.Lock()
@@ -414,14 +420,15 @@ func (t *topics) onPushes(batch []abstract.BaseMessage) int {
 		}
 		return n
 	}
+	for sub := range t.subscribed[topic] {
+		sub.put(batch[:n])
+		topic = sub.topic // a key made of what has come would keep all that came with it
+	}
 	if last := batch[n-1].(*message.TopicRequest).Offset; last > 0 {
 		if at, ok := t.places[topic]; ok {
 			at.last = last
 			t.places[topic] = at
 		}
-	}
-	for sub := range t.subscribed[topic] {
-		sub.put(batch[:n])
 	}
 	return n
 }
@@ -569,11 +576,11 @@ func (t *topics) resumed(s *session, sub *Subscription, rsp *message.TopicRespon
 	go t.resume(s, sub)
 }
 
-// begunAnew notes where a restored subscription goes on. One with wildcards begins anew:
-// a place in many topics is not one offset.
+// begunAnew notes where a restored subscription goes on.
 func (t *topics) begunAnew(sub *Subscription, rsp *message.TopicResponse) {
-	if wild(sub.topic) && sub.asks.extras.Group == "" {
-		sub.lost()
+	if sub.places != nil {
+		sub.begunMany(rsp, true)
+		return
 	}
 	t.begun(sub, rsp)
 }

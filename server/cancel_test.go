@@ -266,7 +266,7 @@ func TestHelloForAnotherInstanceIsRefused(t *testing.T) {
 	}
 	for name, srv := range map[string]abstract.BaseServer{
 		"rpc server": server.NewRpcServer("127.0.0.1:0", server.WithInstance("me"), server.WithLogger(quietLog())),
-		"broker":     server.NewBroker("127.0.0.1:0", server.WithInstance("me"), server.WithLogger(quietLog())),
+		"broker":     newBroker(server.WithInstance("me"), server.WithLogger(quietLog())),
 	} {
 		t.Run(name, func(t *testing.T) {
 			serve(t, srv)

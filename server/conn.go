@@ -45,6 +45,8 @@ type conn struct {
 	outHint int     // how large a turn's responses have been; belongs to the goroutine whose turn it is
 	errands errands // what waits for the Store
 	patient errands // what waits for other peers
+	gone    bool    // the registry has seen the end; behind its lock
+	mending bool    // an errand waits that mends registrations; the same
 
 	catchUps catchUps // of its subscriptions
 
@@ -307,6 +309,12 @@ func room(m abstract.BaseMessage) int {
 func (t *turn) touch(other *conn) {
 	if other != t.conn && other.dirty.CompareAndSwap(false, true) {
 		t.touched = append(t.touched, other)
+	}
+}
+
+func (t *turn) touchAll(others []*conn) {
+	for _, c := range others {
+		t.touch(c)
 	}
 }
 

@@ -31,14 +31,14 @@ func addMethod(name string) abstract.Method {
 // describer is a client of one server.
 func describer(t *testing.T, addr string, opts ...client.Option) *client.RpcClient {
 	t.Helper()
-	c, err := client.DialRpc(t.Context(), addr, append(opts, client.WithLogger(quietLog()))...)
+	c, err := client.DialRpc(t.Context(), addr, append(patiently(opts...), client.WithLogger(quietLog()))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, c.Close()) })
 	return c
 }
 
 func TestServersDescribeWhatTheyServe(t *testing.T) {
-	b := server.NewBroker("127.0.0.1:0")
+	b := newBroker()
 	require.NoError(t, b.ServeMethod(addMethod("math.add")))
 	nothing := func(context.Context, json.RawMessage) (any, error) { return nil, nil }
 	require.NoError(t, b.HandleFunc(server.Description{Method: "raw", Result: server.KindAny}, nothing))
@@ -116,7 +116,7 @@ func TestServersDescribeWhatTheyServe(t *testing.T) {
 }
 
 func TestMethodsAreListedPieceByPiece(t *testing.T) {
-	b := server.NewBroker("127.0.0.1:0")
+	b := newBroker()
 	for i := range 1200 {
 		require.NoError(t, b.HandleFunc(server.Description{Method: fmt.Sprintf("m.%04d", i), Result: server.KindAny, Doc: strings.Repeat("x", i%7*500)}, func(context.Context, json.RawMessage) (any, error) { return nil, nil }))
 	}
@@ -146,7 +146,7 @@ func TestMethodsAreListedPieceByPiece(t *testing.T) {
 }
 
 func TestReservedNamesAreNotServedForUsers(t *testing.T) {
-	b := server.NewBroker("127.0.0.1:0")
+	b := newBroker()
 	for _, name := range []string{"trefoil.describe", "trefoil.methods", "trefoil.mine"} {
 		require.ErrorIs(t, b.ServeMethod(addMethod(name)), abstract.ErrInvalidParams, name)
 		require.ErrorIs(t, b.HandleFunc(server.Description{Method: name, Result: server.KindAny}, func(context.Context, json.RawMessage) (any, error) { return nil, nil }), abstract.ErrInvalidParams, name)
@@ -155,7 +155,7 @@ func TestReservedNamesAreNotServedForUsers(t *testing.T) {
 }
 
 func TestBadDescriptionsAreNotServed(t *testing.T) {
-	b := server.NewBroker("127.0.0.1:0")
+	b := newBroker()
 	for name, d := range map[string]server.Description{
 		"a schema that is none":   {ParametersSchema: json.RawMessage(`{"type":5}`)},
 		"a schema of the result":  {ResultSchema: json.RawMessage(`{"$ref":"#/nowhere"}`)},
@@ -176,7 +176,7 @@ func TestDescriptionsAreForThoseWhoMayCall(t *testing.T) {
 		"clerk": {"allow":{"call":["math.*"]},"deny":{"call":["math.secret"]}},
 		"admin": {"allow":{"call":[">"],"admin":[">"]}},
 		"nobody": {"allow":{}}}}`, "clerk", "admin", "nobody")
-	b := server.NewBroker("127.0.0.1:0", server.WithGuard(guard), server.WithLogger(quietLog()))
+	b := newBroker(server.WithGuard(guard), server.WithLogger(quietLog()))
 	for _, name := range []string{"math.add", "math.secret", "pay.all"} {
 		require.NoError(t, b.ServeMethod(addMethod(name)))
 	}
@@ -221,7 +221,7 @@ func TestDescriptionsAreForThoseWhoMayCall(t *testing.T) {
 func TestDescriptionComesFromAProvider(t *testing.T) {
 	b := broker(t)
 	dial := func() *client.Conn {
-		conn, err := client.Dial(t.Context(), b.Addr().String(), client.WithLogger(quietLog()))
+		conn, err := client.Dial(t.Context(), b.Addr().String(), patiently(client.WithLogger(quietLog()))...)
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, conn.Close()) })
 		return conn
@@ -234,7 +234,7 @@ func TestDescriptionComesFromAProvider(t *testing.T) {
 	d := client.NewDiscoveryClient(conn)
 	for mode, relay := range map[string]client.RelayMode{"direct": client.RelayNever, "through the broker": client.RelayAlways} {
 		t.Run(mode, func(t *testing.T) {
-			c := client.NewRpcClient(d, client.WithRelay(relay))
+			c := client.NewRpcClient(d, patiently(client.WithRelay(relay))...)
 			defer c.Close()
 			info, err := c.Describe(t.Context(), "math.add")
 			require.NoError(t, err)
@@ -256,14 +256,14 @@ func TestDescriptionComesFromAProvider(t *testing.T) {
 		assert.Empty(t, found, "%s is nobody's in particular", name)
 	}
 
-	c := client.NewRpcClient(d)
+	c := client.NewRpcClient(d, patiently()...)
 	defer c.Close()
 	_, err := c.Describe(t.Context(), "math.sub")
 	require.ErrorIs(t, err, abstract.ErrMethodNotFound, "nobody provides it")
 }
 
 func TestExistingProgramsAskToo(t *testing.T) {
-	b := server.NewBroker("127.0.0.1:0")
+	b := newBroker()
 	require.NoError(t, b.ServeMethod(addMethod("math.add")))
 	r := dialRaw(t, serve(t, b).Addr())
 	r.send(frame{0, "1", `{"method":"trefoil.describe","parameters":{"method":"math.add"}}`})

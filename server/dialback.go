@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
@@ -24,21 +25,24 @@ const (
 
 // dialBack looks for providers at the addresses that they register.
 type dialBack struct {
-	timeout time.Duration
+	timeout atomic.Int64  // a time.Duration; 0: nobody looks before a provider is announced
 	room    chan struct{} // an element for each look under way
 }
 
-func newDialBack(timeout time.Duration) *dialBack {
-	if timeout <= 0 {
-		return nil
-	}
-	return &dialBack{timeout: timeout, room: make(chan struct{}, dialBacks)}
+func (d *dialBack) init(timeout time.Duration) {
+	d.room = make(chan struct{}, dialBacks)
+	d.set(timeout)
 }
+
+func (d *dialBack) set(timeout time.Duration) { d.timeout.Store(int64(max(0, timeout))) }
+
+func (d *dialBack) looks() bool { return d.timeout.Load() > 0 }
 
 // found returns why a provider is not where it says; nil when it is, and when nobody
 // looks. It takes its time, so it is for errands.
 func (s *RegistryServer) found(c *conn, p message.ProviderHost) error {
-	if s.dialBack == nil || s.known(c, p) {
+	timeout := time.Duration(s.dialBack.timeout.Load())
+	if timeout == 0 || s.known(c, p) {
 		return nil
 	}
 	if c.looks == nil {
@@ -47,7 +51,7 @@ func (s *RegistryServer) found(c *conn, p message.ProviderHost) error {
 	if _, ok := c.looks.Allow(1, time.Now()); !ok {
 		return abstract.Errorf(abstract.Overloaded, "this connection registers new addresses faster than the broker looks whether they are there, one in each second; try again later")
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, s.dialBack.timeout)
+	ctx, cancel := context.WithTimeout(c.ctx, timeout)
 	defer cancel()
 	defer context.AfterFunc(s.ep.life, cancel)()
 	select {
@@ -88,7 +92,7 @@ func unreachable(p message.ProviderHost, err error) error {
 func (s *RegistryServer) probe(ctx context.Context, p message.ProviderHost) error {
 	opts := slices.Clip(s.ep.cfg.dialling)
 	if p.Hello {
-		opts = append(opts, s.health.cfg.Dial...)
+		opts = append(opts, s.health.cfg.Load().Dial...)
 	}
 	err := client.Probe(ctx, abstract.Provider{Host: p.Host, Instance: p.Instance, Hello: p.Hello}, opts...)
 	if e, ok := asError(err); ok && e.FromPeer && e.Code != abstract.WrongInstance {

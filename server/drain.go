@@ -25,8 +25,10 @@ const (
 // WithDrain sets how an RpcServer with a registry takes leave of its callers, when it
 // is shut down: it tells the registry that it retires, and serves what still comes
 // until for the time quiet nothing has come and nothing is running, but not longer
-// than most. Then it refuses new calls. The default is 50 ms and 2 s; 0 leaves one as
-// it is.
+// than most. Then it refuses new calls, says goodbye, and waits until the callers have
+// answered that, for a second or for the time most that is given here if that is longer:
+// what they had sent before they saw it is answered. The default is 50 ms and 2 s; 0 leaves
+// one as it is.
 func WithDrain(quiet, most time.Duration) Option {
 	return func(c *config) { c.callee.drainQuiet, c.callee.drainMost = max(0, quiet), max(0, most) }
 }

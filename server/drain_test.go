@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -127,6 +128,46 @@ func TestShutdownServesWhoHasNotHeardOfIt(t *testing.T) {
 		assert.Less(t, <-done, time.Second)
 		assert.Equal(t, []string{"register up", "register draining", "unregister"}, l.told())
 	})
+}
+
+// TestShutdownWaitsForSlowPeers: who sees the goodbye late is answered until then, for as
+// long as WithDrain says; who never answers it does not hold a server up.
+func TestShutdownWaitsForSlowPeers(t *testing.T) {
+	for _, c := range []struct {
+		most, late, took time.Duration
+		answered         bool
+	}{
+		{0, 900 * time.Millisecond, 900 * time.Millisecond, true},
+		{0, 5 * time.Second, time.Second, false},
+		{10 * time.Second, 5 * time.Second, 5 * time.Second, true},
+		{10 * time.Second, time.Minute, 10 * time.Second, false},
+	} {
+		t.Run(fmt.Sprint(c.most, c.late), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := provider(t, new(ledger), server.WithDrain(0, c.most))
+				r := rawOver(t, p.network, "srv").hello()
+				done := make(chan time.Duration, 1)
+				go func() {
+					took, err := p.shutdown(time.Hour)
+					assert.NoError(t, err)
+					done <- took
+				}()
+				assert.Equal(t, int32(20), r.expect().mtype, "goodbye")
+				begun := time.Now()
+				time.Sleep(c.late)
+				if c.answered {
+					r.send(frame{0, "1", `{"method":"sleep","parameters":{}}`})
+					assert.Equal(t, int(abstract.Draining), r.expect().rcode())
+					r.send(frame{20, "bye", `{"rcode":0}`})
+				}
+				r.expectClosed()
+				took := <-done - 50*time.Millisecond // of quiet
+				assert.GreaterOrEqual(t, took, c.took)
+				assert.Less(t, took, c.took+time.Second)
+				assert.GreaterOrEqual(t, time.Since(begun), c.late)
+			})
+		})
+	}
 }
 
 // TestShutdownEndsAlthoughCallersStay: who never stops calling is refused in the end,

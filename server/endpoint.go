@@ -190,13 +190,14 @@ func (ep *endpoint) Shutdown(ctx context.Context) error {
 }
 
 // farewell is how long a server that shuts down waits for its peers to answer the
-// goodbye. What they had sent before they saw it is answered until then.
+// goodbye, unless WithDrain gives it longer. What they had sent before they saw it is
+// answered until then.
 const farewell = time.Second
 
 // sayGoodbye tells modern peers that we are about to close, and waits until those
 // that know that have nothing more on its way to us.
 func (ep *endpoint) sayGoodbye(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, farewell)
+	ctx, cancel := context.WithTimeout(ctx, max(farewell, ep.cfg.callee.drainMost))
 	defer cancel()
 	all := ep.all()
 	for _, c := range all {

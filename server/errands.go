@@ -22,9 +22,11 @@ type errands struct {
 	bytes   int
 }
 
-// errand is a message, or the end of the connection, which comes last.
+// errand is a message, or something that a part does, or the end of the connection, which
+// comes last.
 type errand struct {
-	m    abstract.BaseMessage // nil: the end
+	m    abstract.BaseMessage
+	do   func(*turn)
 	size int
 }
 
@@ -66,7 +68,7 @@ func (c *conn) put(q *errands, m abstract.BaseMessage) {
 		c.refuse(m, abstract.Errorf(abstract.Overloaded, "%d requests of this connection, or %d bytes, wait to be handled; wait for answers before sending more", maxErrands, c.ep.cfg.maxInbound))
 		return
 	}
-	c.send(q, errand{m, size})
+	c.send(q, errand{m: m, size: size})
 }
 
 // send queues an errand, and sees to it that somebody does it.
@@ -96,6 +98,8 @@ func (c *conn) doErrands(q *errands) {
 		switch {
 		case e.m != nil:
 			c.doErrand(e.m, q == &c.patient)
+		case e.do != nil:
+			c.doOwn(e.do)
 		case q == &c.patient:
 			c.forgetBehind(&c.errands)
 		default:
@@ -141,6 +145,15 @@ func (c *conn) doErrand(m abstract.BaseMessage, patient bool) {
 	} else {
 		t.dispatch(m)
 	}
+	t.end()
+	c.Flush()
+}
+
+// doOwn does what nobody has asked for, on a turn of its own.
+func (c *conn) doOwn(do func(*turn)) {
+	t := newTurn(c, nil)
+	t.errand, t.now = true, time.Now()
+	do(t)
 	t.end()
 	c.Flush()
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
@@ -50,12 +51,13 @@ const (
 // check under way.
 type health struct {
 	r    *RegistryServer
-	cfg  HealthChecks
+	cfg  atomic.Pointer[HealthChecks]
 	ctx  context.Context
 	stop context.CancelFunc
 	jobs sync.WaitGroup
 	room chan struct{} // an element for each check under way
 	soon chan struct{} // holds an element when somebody is in doubt
+	news chan struct{} // holds an element when cfg is another one
 
 	mu      sync.Mutex
 	running bool
@@ -72,9 +74,11 @@ type hostHealth struct {
 }
 
 func (h *health) init(r *RegistryServer, cfg HealthChecks) {
-	h.r, h.cfg = r, cfg.withDefaults()
+	cfg = cfg.withDefaults()
+	h.r = r
+	h.cfg.Store(&cfg)
 	h.ctx, h.stop = context.WithCancel(context.Background())
-	h.room, h.soon = make(chan struct{}, h.cfg.Concurrency), make(chan struct{}, 1)
+	h.room, h.soon, h.news = make(chan struct{}, cfg.Concurrency), make(chan struct{}, 1), make(chan struct{}, 1)
 	h.hosts = make(map[abstract.Host]*hostHealth)
 }
 
@@ -98,15 +102,18 @@ func (h *health) close() {
 // run looks after all hosts once in each interval, and after those in doubt at once.
 func (h *health) run() {
 	for {
-		every := cmp.Or(h.cfg.Interval, recheck)
+		every := h.every()
 		if !h.wait(every - every/10 + rand.N(every/5+1)) { // not in step with other brokers
 			return
 		}
-		h.round(false, every/2)
+		h.round(false)
 	}
 }
 
-// wait looks at what callers report meanwhile. It returns false when all is over.
+func (h *health) every() time.Duration { return cmp.Or(h.cfg.Load().Interval, recheck) }
+
+// wait looks at what callers report meanwhile, and ends early when the settings change. It
+// returns false when all is over.
 func (h *health) wait(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -116,8 +123,10 @@ func (h *health) wait(d time.Duration) bool {
 			return false
 		case <-timer.C:
 			return true
+		case <-h.news:
+			return true
 		case <-h.soon:
-			h.round(true, 0)
+			h.round(true)
 			if !h.pause(breather) {
 				return false
 			}
@@ -125,8 +134,9 @@ func (h *health) wait(d time.Duration) bool {
 	}
 }
 
-// round checks the hosts that are due, spread over some time.
-func (h *health) round(doubtful bool, over time.Duration) {
+// round checks the hosts that are due: those in doubt at once, all of them spread over half
+// of an interval.
+func (h *health) round(doubtful bool) {
 	if h.quiet() {
 		return
 	}
@@ -147,7 +157,7 @@ func (h *health) round(doubtful bool, over time.Duration) {
 			defer func() { <-h.room }()
 			h.check(p, len(all))
 		})
-		if over > 0 && !h.wait(over/time.Duration(len(all))) {
+		if !doubtful && !h.wait(h.every()/2/time.Duration(len(all))) {
 			return
 		}
 	}
@@ -165,7 +175,7 @@ func (h *health) quiet() bool {
 			delete(h.hosts, host)
 		}
 	}
-	return h.cfg.Interval == 0 && len(h.hosts) == 0
+	return h.cfg.Load().Interval == 0 && len(h.hosts) == 0
 }
 
 func (x *hostHealth) forgetReports(now time.Time) {
@@ -213,14 +223,14 @@ func (h *health) due(host abstract.Host, doubtful bool) bool {
 	defer h.mu.Unlock()
 	x := h.hosts[host]
 	switch {
-	case x == nil && (doubtful || h.cfg.Interval == 0):
+	case x == nil && (doubtful || h.cfg.Load().Interval == 0):
 		return false
 	case x == nil:
 		x = &hostHealth{}
 		h.hosts[host] = x
 	case x.busy || doubtful && !x.doubted:
 		return false
-	case h.cfg.Interval == 0 && !x.doubted && x.failures == 0: // too few have reported it
+	case h.cfg.Load().Interval == 0 && !x.doubted && x.failures == 0: // too few have reported it
 		return false
 	}
 	x.busy, x.doubted = true, false
@@ -231,13 +241,13 @@ func (h *health) due(host abstract.Host, doubtful bool) bool {
 // that fails is looked at again at once until it has failed often enough.
 func (h *health) check(p registry.Provided, all int) {
 	for {
-		ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Load().Timeout)
 		err := h.r.probe(ctx, p.ProviderHost)
 		cancel()
 		if h.ctx.Err() != nil {
 			return
 		}
-		if again := h.judge(p, err, all); !again || !h.pause(h.cfg.Timeout/10) {
+		if again := h.judge(p, err, all); !again || !h.pause(h.cfg.Load().Timeout/10) {
 			return
 		}
 	}
@@ -258,7 +268,7 @@ func (h *health) judge(p registry.Provided, err error, all int) (again bool) {
 		return false
 	}
 	x.failures++
-	if x.failures < h.cfg.Failures && abstract.CodeOf(err) != abstract.WrongInstance {
+	if x.failures < h.cfg.Load().Failures && abstract.CodeOf(err) != abstract.WrongInstance {
 		h.mu.Unlock()
 		return true
 	}
@@ -350,10 +360,10 @@ func (s *RegistryServer) report(c *conn, m *message.ServiceRequest) {
 		return other != nil && other != c && other.modern()
 	})
 	s.index.Unlock()
+	s.done(c, m, nil) // before what comes of it
 	if ok && c.mayReport(now) {
 		s.health.reported(c, *m.Host, alone, now)
 	}
-	s.done(c, m, nil)
 }
 
 // mayReport bounds how often a connection is listened to.

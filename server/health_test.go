@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trefoil/abstract"
+	"trefoil/abstract/registrytest"
 	"trefoil/client"
 	"trefoil/server"
 )
@@ -41,31 +42,21 @@ func watchM(t *testing.T, b *server.Broker) *raw {
 }
 
 func quick(every time.Duration) server.Option {
-	return server.WithHealthChecks(server.HealthChecks{Interval: every, Timeout: 500 * time.Millisecond})
+	return server.WithHealthChecks(server.HealthChecks{Interval: every, Timeout: 10 * time.Second})
 }
 
 func TestHostThatCannotBeReachedIsUnhealthyUntilItCan(t *testing.T) {
 	t.Parallel()
 	b := calm(t, quick(20*time.Millisecond))
 	watcher := watchM(t, b)
-	srv := server.NewRpcServer("127.0.0.1:0")
-	require.NoError(t, srv.Listen())
-	addr := srv.Addr().String()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	require.NoError(t, srv.Shutdown(ctx))
-
+	addr := registrytest.FreeAddr(t)
 	onlyAt(t, b, addr, "")
 	assert.Equal(t, 2.0, watcher.expectNot(18).field("optype"))
 	sick := watcher.expectNot(18)
 	assert.Equal(t, 2.0, sick.field("optype"))
 	assert.Equal(t, "unhealthy", sick.field("state"))
 	assert.Equal(t, []string{addr}, b.RegistryStatus().Unhealthy)
-	require.Eventually(t, func() bool { // the port may be somebody else's for a moment
-		srv = server.NewRpcServer(addr)
-		return srv.Listen() == nil
-	}, patience, 10*time.Millisecond)
-	serve(t, srv)
+	serve(t, server.NewRpcServer(addr))
 	assert.Nil(t, watcher.expectNot(18).field("state"), "it is well again")
 }
 
@@ -234,7 +225,7 @@ func TestChecksDoNotFindMostHostsUnhealthy(t *testing.T) {
 
 func TestProviderThatCannotBeReachedIsNotAnnounced(t *testing.T) {
 	t.Parallel()
-	b := calm(t, server.WithDialBack(5*time.Second))
+	b := calm(t, server.WithDialBack(patience))
 	watcher := watchM(t, b)
 	other := serve(t, server.NewRpcServer("127.0.0.1:0", server.WithInstance("x")))
 	host, err := abstract.ParseHost(other.Addr().String())

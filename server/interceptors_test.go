@@ -73,7 +73,7 @@ func TestInterceptorsStandAroundHandlers(t *testing.T) {
 				assert.NoError(t, srv.Shutdown(context.Background()))
 				assert.NoError(t, <-ended)
 			}()
-			calls, err := client.DialRpc(ctx, srv.Addr().String(), client.WithLogger(quiet))
+			calls, err := client.DialRpc(ctx, srv.Addr().String(), patiently(client.WithLogger(quiet))...)
 			require.NoError(t, err)
 			defer calls.Close()
 			call := func(name, value string, params any) (n int, err error) {
@@ -116,7 +116,7 @@ func TestInterceptorsStandAroundHandlers(t *testing.T) {
 func TestServeMethodRefusesWhatCannotBeServed(t *testing.T) {
 	srv := server.NewRpcServer("127.0.0.1:0", server.WithLogger(quiet))
 	assert.ErrorIs(t, srv.ServeMethod(abstract.Method{Name: "m"}), abstract.ErrInvalidParams)
-	broker := server.NewBroker("127.0.0.1:0", server.WithLogger(quiet), server.WithRoles(server.RoleTopic))
+	broker := newBroker(server.WithLogger(quiet), server.WithRoles(server.RoleTopic))
 	err := server.Handle(broker, "m", func(context.Context, numbers) (int, error) { return 0, nil })
 	assert.ErrorIs(t, err, abstract.ErrUnsupported)
 }

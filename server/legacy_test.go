@@ -109,10 +109,10 @@ func TestOddInput(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			peer := dialRaw(t, b.Addr())
 			_, err := peer.Write(c.send)
-			require.NoError(t, err)
-			if c.rcode == closed {
+			if c.rcode == closed { // perhaps before all of it is written
 				peer.expectClosed()
 			} else {
+				require.NoError(t, err)
 				f := peer.expect()
 				assert.Equal(t, c.rcode, f.rcode(), f.body)
 				assert.Equal(t, c.id, f.id)

@@ -26,7 +26,7 @@ func TestFrameTimeoutChangesForConnectionsThatAreThere(t *testing.T) {
 }
 
 func TestCallsPerConnChangesForLaterCalls(t *testing.T) {
-	b := server.NewBroker("127.0.0.1:0", server.WithHandlers(8, 8))
+	b := newBroker(server.WithHandlers(8, 8))
 	entered, release := make(chan struct{}), make(chan struct{})
 	require.NoError(t, b.HandleFunc(server.Description{Method: "slow", Result: "any"}, func(context.Context, json.RawMessage) (any, error) {
 		entered <- struct{}{}
@@ -66,7 +66,7 @@ func (a *areasSeen) Write(p []byte) (int, error) {
 
 func TestEveryLogLineHasAKnownArea(t *testing.T) {
 	out := &areasSeen{}
-	b := server.NewBroker("127.0.0.1:0", server.WithLogger(slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	b := newBroker(server.WithLogger(slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	require.NoError(t, server.Handle(b, "panics", func(context.Context, struct{}) (int, error) { panic("planted") }))
 	require.NoError(t, b.Listen())
 	served := make(chan error, 1)

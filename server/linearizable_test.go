@@ -225,7 +225,7 @@ func record(t *testing.T, store abstract.Store, lie func(id int, in treeInput, o
 	h := &historian{began: time.Now()}
 	var conns [treeClients]*client.Conn
 	for id := range conns { // before the first cut
-		conns[id], _ = s.dial(client.WithLogger(quietLog()), client.WithTimeout(5*time.Second))
+		conns[id], _ = s.dial(client.WithLogger(quietLog()), client.WithTimeout(patience))
 	}
 	var running sync.WaitGroup
 	for id, conn := range conns {
@@ -254,7 +254,7 @@ func record(t *testing.T, store abstract.Store, lie func(id int, in treeInput, o
 
 // linearizable checks a history.
 func (h *historian) linearizable(t *testing.T) bool {
-	result := porcupine.CheckOperationsTimeout(treeModel, h.history, time.Minute)
+	result := porcupine.CheckOperationsTimeout(treeModel, h.history, 5*time.Minute)
 	require.NotEqual(t, porcupine.Unknown, result, "the checker has not come to an end")
 	t.Logf("%d operations, %d of unknown fate: %v", len(h.history), h.unknown, result)
 	return result == porcupine.Ok

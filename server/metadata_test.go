@@ -16,7 +16,7 @@ import (
 // The pushed frame is the publisher's, with what it carries beside its message, and its
 // offset; an existing program gets it without that, and passes over what it does not know.
 func TestMetadataOfAMessageReachesSubscribersAsItCame(t *testing.T) {
-	b := broker(t, server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5), server.WithLogger(quiet))
+	b := broker(t, server.WithLogger(quiet))
 	modern, legacy, pub := dialRaw(t, b.Addr()).hello(), dialRaw(t, b.Addr()), dialRaw(t, b.Addr()).hello()
 	pub.send(frame{2, "1", `{"optype":0,"topic_key":"t"}`})
 	require.Equal(t, 0, pub.expect().rcode())
@@ -39,7 +39,7 @@ func TestMetadataOfAMessageReachesSubscribersAsItCame(t *testing.T) {
 }
 
 func TestMetadataThatCannotBeTakenIsRefused(t *testing.T) {
-	b := broker(t, server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5), server.WithLogger(quiet))
+	b := broker(t, server.WithLogger(quiet))
 	for _, r := range []*raw{dialRaw(t, b.Addr()), dialRaw(t, b.Addr()).hello()} {
 		r.send(frame{2, "c", `{"optype":0,"topic_key":"t"}`})
 		require.Equal(t, 0, r.expect().rcode())
@@ -62,7 +62,7 @@ func TestRequestsWithoutAnswer(t *testing.T) {
 	called := make(chan int, 20)
 	for name, opt := range map[string]server.Option{"in the turn": server.WithPing(time.Minute, 5), "on workers": server.WithHandlers(4, 16)} {
 		t.Run(name, func(t *testing.T) {
-			b := server.NewBroker("127.0.0.1:0", server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5), opt, server.WithLogger(quiet))
+			b := newBroker(opt, server.WithLogger(quiet))
 			require.NoError(t, server.Handle(b, "note", func(_ context.Context, in addArgs) (int, error) {
 				called <- in.Num1
 				if in.Num2 > 0 {
@@ -97,7 +97,7 @@ func TestRequestsWithoutAnswer(t *testing.T) {
 
 // A handler knows who has called: the address, and with a policy the identity.
 func TestHandlerKnowsItsCaller(t *testing.T) {
-	b := server.NewBroker("127.0.0.1:0", server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5), server.WithLogger(quiet))
+	b := newBroker(server.WithLogger(quiet))
 	require.NoError(t, server.Handle(b, "who", func(ctx context.Context, _ struct{}) (string, error) {
 		p, ok := abstract.PeerOf(ctx)
 		return fmt.Sprint(ok, p.Addr, p.Identity), nil

@@ -187,7 +187,7 @@ func (t *turn) answerRead(m *message.NodeRequest, rsp *message.NodeResponse) {
 	case t.errand:
 		c.deliver(frame)
 	case abstract.CodeOf(c.Queue(frame)) == abstract.Overloaded:
-		c.send(&c.errands, errand{m, errandCost + sizeOf(m)})
+		c.send(&c.errands, errand{m: m, size: errandCost + sizeOf(m)})
 	}
 }
 

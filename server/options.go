@@ -67,6 +67,7 @@ type config struct {
 	store            abstract.Store
 	topicLog         abstract.TopicLog
 	topicMemory      int64
+	scheduled        tally
 	autoTopics       []AutoTopic
 	restartGrace     time.Duration
 	registry         abstract.Registrar
@@ -105,6 +106,7 @@ func defaults() config {
 		maxNodes:      1 << 20,
 		maxNodeBytes:  1 << 30,
 		topicMemory:   memlog.DefaultMaxBytes,
+		scheduled:     tally{defaultScheduled, defaultScheduledBytes},
 
 		callee:  calleeConfig{acceptRate: 2000},
 		streams: streamConfig{perConn: 1024, most: 16_384, window: stream.DefaultWindow},

@@ -16,7 +16,7 @@ func (c *conn) agree(m abstract.BaseMessage, rsp *message.HelloResponse) {
 		return
 	}
 	rsp.Compress = c.ep.protocol.Methods()
-	c.packs.Store(uint32(abstract.ChooseCompressMethod(c.ep.cfg.compression, hello.Compress)))
+	c.packs.Store(uint32(abstract.ChooseCompressMethod(c.ep.protocol.Compression(), hello.Compress)))
 }
 
 // packing is how to compress for the peer; CompressNone: not at all.

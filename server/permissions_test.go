@@ -335,7 +335,7 @@ func TestRegistryInTheTreeShowsWhatMayBeDiscovered(t *testing.T) {
 	guard, tokens := guardBy(t, `{"identities": {
 		"owner": {"allow": {"provide": [">"], "node_read": ["/**"], "node_write": ["/**"], "discover": [">"]}},
 		"other": {"allow": {"node_read": ["/**"], "discover": ["open.*"]}}}}`, "owner", "other")
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithGuard(guard)))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithGuard(guard)))
 	dial := func(who string) *talker {
 		nc, err := net.Dial("tcp", b.Addr().String())
 		require.NoError(t, err)
@@ -370,7 +370,7 @@ func TestCommandsNeedAPermissionOfTheirOwn(t *testing.T) {
 	guard, tokens := guardBy(t, `{"identities": {
 		"caller": {"allow": {"call": [">"], "provide": [">"], "discover": [">"]}},
 		"operator": {"allow": {"admin": ["trefoil.registry.*"]}}}}`, "caller", "operator")
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithGuard(guard)))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithGuard(guard)))
 	for _, relay := range []string{"", `,"relay":1`} {
 		for _, method := range []string{server.MethodRegistryStatus, server.MethodRegistryLift} {
 			body := sprintf(`{"method":%q,"parameters":{}%s}`, method, relay)

@@ -118,15 +118,16 @@ func (c *conn) permitsService(m *message.ServiceRequest) error {
 }
 
 // permitsTopic: who may create a topic may say how it treats its messages, who may remove it
-// may remove single ones, and who may subscribe to it may read what it keeps and what is
-// known of it, and forget consumers.
+// may remove single ones, who may subscribe to it may read what it keeps and what is known
+// of it, and forget consumers, and who may publish may see what waits to be published later,
+// and cancel it.
 func (c *conn) permitsTopic(m *message.TopicRequest) error {
 	switch m.Op {
 	case abstract.TopicCreate, abstract.TopicSet:
 		return c.may(access.CreateTopic, m.Topic)
 	case abstract.TopicRemove, abstract.TopicDelete:
 		return c.may(access.RemoveTopic, m.Topic)
-	case abstract.TopicPublish, abstract.TopicSend:
+	case abstract.TopicPublish, abstract.TopicSend, abstract.TopicScheduled, abstract.TopicCancelScheduled:
 		return c.may(access.Publish, m.Topic)
 	case abstract.TopicList: // the answer has what the peer may know
 		return nil

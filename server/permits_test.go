@@ -194,7 +194,7 @@ func TestChangedPermissionsHoldForWhatIsOpen(t *testing.T) {
 
 func TestExistingProgramsAreAnonymous(t *testing.T) {
 	guard, _ := guarded(t)
-	b := server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithGuard(guard))
+	b := newBroker(server.WithLogger(quietLog()), server.WithGuard(guard))
 	require.NoError(t, b.HandleFunc(server.Description{Method: "open.hello", Result: server.KindAny}, echo))
 	serve(t, b)
 	r := dialRaw(t, b.Addr())
@@ -205,11 +205,11 @@ func TestExistingProgramsAreAnonymous(t *testing.T) {
 
 func TestReauthorizingEndsNoSession(t *testing.T) {
 	guard, tokens := guarded(t, "all")
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithGuard(guard)))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithGuard(guard)))
 	var conns []*client.Conn
 	ids := map[string]bool{}
 	for range 30 {
-		conn, err := client.Dial(t.Context(), b.Addr().String(), client.WithToken(tokens["all"]), client.WithLogger(quietLog()))
+		conn, err := client.Dial(t.Context(), b.Addr().String(), patiently(client.WithToken(tokens["all"]), client.WithLogger(quietLog()))...)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
 		conns = append(conns, conn)
@@ -229,7 +229,7 @@ func TestReauthorizingEndsNoSession(t *testing.T) {
 
 func TestPeerThatWasTurnedAwayIsNotServedAfterAll(t *testing.T) {
 	guard, tokens := guarded(t, "all")
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithGuard(guard)))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithGuard(guard)))
 	frames := []frame{{16, "h", `{"version":1,"max_frame":8388608,"token":"tfl_wrong"}`}}
 	for i := range 3000 {
 		frames = append(frames, frame{0, strconv.Itoa(i), `{"method":"open.hello","parameters":{}}`})
@@ -240,9 +240,9 @@ func TestPeerThatWasTurnedAwayIsNotServedAfterAll(t *testing.T) {
 		return nil, nil
 	}))
 	r := dialRaw(t, b.Addr())
-	r.send(frames...)
+	r.throw(frames...)
 	assert.EqualValues(t, abstract.Denied, r.expect().rcode())
-	conn, err := client.Dial(t.Context(), b.Addr().String(), client.WithToken(tokens["all"]))
+	conn, err := client.Dial(t.Context(), b.Addr().String(), patiently(client.WithToken(tokens["all"]))...)
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, client.NewDirectRpcClient(conn).Call(t.Context(), "open.hello", nil, nil))

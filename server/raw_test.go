@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"trefoil/abstract"
+	"trefoil/client"
 	"trefoil/server"
 )
 
@@ -26,7 +27,12 @@ func TestMain(m *testing.M) {
 
 // patience is how long a test waits for what must come; it is never waited out
 // when all is well.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
+
+// patiently is for clients over sockets, which would else give up on a slow machine.
+func patiently(opts ...client.Option) []client.Option {
+	return append([]client.Option{client.WithTimeout(patience), client.WithConnectTimeout(patience), client.WithHelloTimeout(patience)}, opts...)
+}
 
 // frame is a message as it is on the wire.
 type frame struct {
@@ -84,8 +90,42 @@ func (r *raw) send(frames ...frame) {
 	require.NoError(r.t, err)
 }
 
-// read returns the next frame, or io.EOF when the server has closed.
+// throw is send to a server that may close before it has read everything.
+func (r *raw) throw(frames ...frame) {
+	r.t.Helper()
+	var b []byte
+	for _, f := range frames {
+		b = append(b, f.bytes()...)
+	}
+	thrown := make(chan struct{})
+	r.t.Cleanup(func() {
+		_ = r.Close()
+		<-thrown
+	})
+	go func() {
+		defer close(thrown)
+		_, _ = r.Write(b)
+	}()
+}
+
+// read returns the next frame, or io.EOF when the server has closed. Pings are answered
+// and passed over: a machine that is slow for a while is no test's affair.
 func (r *raw) read() (frame, error) {
+	r.t.Helper()
+	for begun := time.Now(); ; {
+		f, err := r.readAny()
+		if err != nil || f.mtype != 18 {
+			return f, err
+		}
+		if time.Since(begun) > patience { // in virtual time, where there is no other deadline
+			require.FailNow(r.t, "nothing comes but pings")
+		}
+		_, _ = r.Write(frame{19, f.id, `{}`}.bytes()) // who has closed meanwhile is seen by the next read
+	}
+}
+
+// readAny is read that returns pings, too, and answers none.
+func (r *raw) readAny() (frame, error) {
 	r.t.Helper()
 	require.NoError(r.t, r.SetReadDeadline(time.Now().Add(patience)))
 	var head [12]byte
@@ -165,10 +205,16 @@ type addArgs struct {
 	Num2 int `json:"num2"`
 }
 
+// newBroker makes a broker that has patience with its peers: these tests read when they
+// have a reason to.
+func newBroker(opts ...server.Option) *server.Broker {
+	return server.NewBroker("127.0.0.1:0", append([]server.Option{server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5)}, opts...)...)
+}
+
 // broker starts a broker that serves "Add", "Echo", "wrong", "panic" and "void".
 func broker(t *testing.T, opts ...server.Option) *server.Broker {
 	t.Helper()
-	b := server.NewBroker("127.0.0.1:0", opts...)
+	b := newBroker(opts...)
 	methods(t, b)
 	return serve(t, b)
 }

@@ -20,6 +20,10 @@ import (
 	"trefoil/server"
 )
 
+// life is for how long a registry believes in who says nothing: none of these tests waits
+// for that, and none is to fail because a machine stood still for a moment.
+const life = 6 * time.Second
+
 // eachRegistry runs a test over the registries that are no broker's. open makes another
 // client of it, through a proxy.
 func eachRegistry(t *testing.T, test func(t *testing.T, open func(*testing.T) abstract.Registry, proxy *registrytest.Proxy)) {
@@ -32,14 +36,14 @@ func eachRegistry(t *testing.T, test func(t *testing.T, open func(*testing.T) ab
 	t.Run("zookeeper", func(t *testing.T) {
 		proxy := registrytest.NewProxy(t, registrytest.StartZooKeeper(t).Addr)
 		test(t, func(t *testing.T) abstract.Registry {
-			r, err := zookeeper.New(zookeeper.Config{Servers: []string{proxy.Addr()}, SessionTimeout: 2 * time.Second, Root: "/trefoil", Logger: log})
+			r, err := zookeeper.New(zookeeper.Config{Servers: []string{proxy.Addr()}, SessionTimeout: life, Root: "/trefoil", Logger: log})
 			return kept(t, r, err)
 		}, proxy)
 	})
 	t.Run("etcd", func(t *testing.T) {
 		proxy := registrytest.NewProxy(t, etcdtest.Start(t))
 		test(t, func(t *testing.T) abstract.Registry {
-			r, err := etcd.New(etcd.Config{Endpoints: []string{"http://" + proxy.Addr()}, TTL: 2 * time.Second, Logger: log})
+			r, err := etcd.New(etcd.Config{Endpoints: []string{"http://" + proxy.Addr()}, TTL: life, Logger: log})
 			return kept(t, r, err)
 		}, proxy)
 	})
@@ -59,9 +63,9 @@ func instance(t *testing.T, r abstract.Registrar) (srv *server.RpcServer, addr s
 
 func TestServersAndClientsMeetAtAnyRegistry(t *testing.T) {
 	eachRegistry(t, func(t *testing.T, open func(*testing.T) abstract.Registry, proxy *registrytest.Proxy) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		calls := client.NewRpcClient(open(t), client.WithLogger(slog.New(slog.DiscardHandler)))
+		calls := client.NewRpcClient(open(t), patiently(client.WithLogger(slog.New(slog.DiscardHandler)))...)
 		defer calls.Close()
 		first, firstAddr, firstEnded := instance(t, open(t))
 		second, secondAddr, secondEnded := instance(t, open(t))
@@ -105,11 +109,11 @@ func TestServersAndClientsMeetAtAnyRegistry(t *testing.T) {
 // A server that starts while its registry is away serves, and is registered later.
 func TestServerServesWhileItsRegistryIsAway(t *testing.T) {
 	eachRegistry(t, func(t *testing.T, open func(*testing.T) abstract.Registry, proxy *registrytest.Proxy) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		proxy.Away(true)
 		srv, addr, ended := instance(t, open(t))
-		direct, err := client.DialRpc(ctx, addr)
+		direct, err := client.DialRpc(ctx, addr, patiently()...)
 		require.NoError(t, err)
 		defer direct.Close()
 		var who string

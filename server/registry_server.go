@@ -25,10 +25,12 @@ type RegistryServer struct {
 	spans spans                    // registrations that end when nobody renews them
 
 	health   health
-	dialBack *dialBack         // nil: nobody looks before a provider is announced
+	dialBack dialBack
 	losses   *registry.Losses  // the lock guards it and what follows
 	held     []registry.ConnID // connections that are gone, and whose providers are kept
 	holding  *time.Timer       // ends that
+	swept    bool              // what an earlier run has left is removed
+	drained  bool              // nothing more is done of our own accord
 }
 
 var _ abstract.BaseServer = (*RegistryServer)(nil)
@@ -52,8 +54,8 @@ func newRegistryServer(ep *endpoint, store abstract.Store) *RegistryServer {
 	s := &RegistryServer{ep: ep, later: make(map[*time.Timer]struct{})}
 	s.spans.init(s)
 	s.health.init(s, ep.cfg.health)
-	s.dialBack = newDialBack(ep.cfg.dialBack)
-	s.losses = registry.NewLosses(registry.LossConfig{Share: ep.cfg.losses.Share, Hold: ep.cfg.losses.Hold})
+	s.dialBack.init(ep.cfg.dialBack)
+	s.losses = registry.NewLosses(ep.cfg.losses.config())
 	// Connections of two runs of a broker on one store must not be taken for each other.
 	s.pd = registry.NewPDManager(registry.Config{Broker: rand.Text()})
 	s.index.init(store, s.pd.Applied)
@@ -74,7 +76,14 @@ func (s *RegistryServer) Serve() error { return s.ep.Serve() }
 // Shutdown tells modern peers goodbye and closes the connections, within ctx.
 func (s *RegistryServer) Shutdown(ctx context.Context) error { return s.ep.Shutdown(ctx) }
 
-func (s *RegistryServer) drain(context.Context) {}
+// drain ends what is done of our own accord: nobody is to be told that a provider has
+// gone because the server does.
+func (s *RegistryServer) drain(context.Context) {
+	s.spans.close()
+	s.index.Lock()
+	defer s.index.Unlock()
+	s.drained = true
+}
 
 func (s *RegistryServer) close() {
 	s.index.Lock()
@@ -87,7 +96,6 @@ func (s *RegistryServer) close() {
 	}
 	s.index.Unlock()
 	s.health.close()
-	s.spans.close()
 	s.index.close()
 }
 
@@ -95,6 +103,11 @@ func (s *RegistryServer) close() {
 func (s *RegistryServer) after(d time.Duration, fn func()) {
 	s.index.Lock()
 	defer s.index.Unlock()
+	s.schedule(d, fn)
+}
+
+// schedule is after, with the lock held.
+func (s *RegistryServer) schedule(d time.Duration, fn func()) {
 	if s.later == nil {
 		return
 	}
@@ -117,7 +130,7 @@ func (s *RegistryServer) start() error {
 	if grace := s.ep.cfg.restartGrace; grace > 0 {
 		s.after(grace, s.sweep)
 	}
-	if s.health.cfg.Interval > 0 {
+	if s.health.cfg.Load().Interval > 0 {
 		s.health.start()
 	}
 	return load(s.index.store, registry.Prefix, func(kvs []abstract.KV, rev int64) bool {
@@ -128,34 +141,9 @@ func (s *RegistryServer) start() error {
 	})
 }
 
-// sweep removes what an earlier run has left, until that has succeeded.
-func (s *RegistryServer) sweep() {
-	s.index.Lock()
-	txns := s.pd.PlanAbandoned()
-	s.index.Unlock()
-	if s.removeAll(txns) {
-		return
-	}
-	s.after(storeTimeout, s.sweep)
-}
-
-// removeAll runs transactions that remove providers, for nobody's connection, and
-// returns whether all of them succeeded.
-func (s *RegistryServer) removeAll(txns []abstract.Txn) bool {
-	for _, txn := range txns {
-		if err := s.index.do(txn); err != nil {
-			s.ep.logs.registry.Error("providers that are gone not removed yet", "err", err)
-			return false
-		}
-	}
-	return true
-}
-
 // onServiceRequest serves everything that is asked of a registry.
 func (s *RegistryServer) onServiceRequest(t *turn, m *message.ServiceRequest) {
-	writes := m.Op != abstract.ServiceDiscover
-	looks := s.dialBack != nil && m.Op == abstract.ServiceRegister
-	if t.later(m, looks || writes && !s.index.store.Instant()) {
+	if t.later(m, s.waits(t.conn, m.Op)) {
 		return
 	}
 	c := t.conn
@@ -175,6 +163,20 @@ func (s *RegistryServer) onServiceRequest(t *turn, m *message.ServiceRequest) {
 	}
 }
 
+// waits says whether a request waits for something. One writer at a time works on a
+// connection's registrations: what ends them by time is an errand of the connection.
+func (s *RegistryServer) waits(c *conn, op abstract.ServiceOp) bool {
+	switch op {
+	case abstract.ServiceDiscover:
+		return false
+	case abstract.ServiceRegister:
+		return s.dialBack.looks() || !s.index.store.Instant() || s.spans.any(c)
+	case abstract.ServiceUnregister:
+		return !s.index.store.Instant() || s.spans.any(c)
+	}
+	return !s.index.store.Instant()
+}
+
 // register makes the sender a provider, and answers when the index has it: so the
 // notices it causes are queued before the answer.
 func (s *RegistryServer) register(t *turn, m *message.ServiceRequest) {
@@ -186,16 +188,7 @@ func (s *RegistryServer) register(t *turn, m *message.ServiceRequest) {
 		err = s.found(c, p)
 	}
 	if err == nil {
-		s.spans.settle(c, p, methods)
-		s.index.Lock()
-		txn, problem := s.pd.PlanRegister(registry.ConnID(c.id), p, methods...)
-		s.index.Unlock()
-		if err = problem; err == nil {
-			err = s.run(t, txn)
-		}
-		if err == nil && len(txn.Then) > 0 {
-			s.health.back(p.Host)
-		}
+		err = s.enlist(t, p, methods)
 	}
 	if err != nil {
 		c.refuse(m, err)
@@ -219,7 +212,7 @@ func (s *RegistryServer) unregister(t *turn, m *message.ServiceRequest) {
 	p, _, err := providerHost(c, m)
 	methods := methodsOf(m, nil)
 	if err == nil {
-		err = s.remove(t, c, p, registry.Unregistered, methods...)
+		err = s.remove(t, registry.Unregistered, p, methods...)
 	}
 	if err != nil {
 		c.refuse(m, err)
@@ -227,20 +220,6 @@ func (s *RegistryServer) unregister(t *turn, m *message.ServiceRequest) {
 	}
 	s.spans.forget(c, p, methods)
 	s.done(c, m, nil)
-}
-
-// remove takes registrations of a connection out; t is nil off a turn.
-func (s *RegistryServer) remove(t *turn, c *conn, p message.ProviderHost, why registry.Reason, methods ...string) error {
-	s.index.Lock()
-	txn, err := s.pd.PlanUnregister(registry.ConnID(c.id), why, p, methods...)
-	s.index.Unlock()
-	switch {
-	case err != nil:
-		return err
-	case t == nil:
-		return s.index.do(txn)
-	}
-	return s.run(t, txn)
 }
 
 // methodsOf are the methods that a request is about, in memory of the caller's when that
@@ -271,21 +250,6 @@ func providerHost(c *conn, m *message.ServiceRequest) (p message.ProviderHost, o
 	}
 	p.Host.IP = host
 	return p, true, nil
-}
-
-// run runs a transaction, if it does anything, and returns when the index has it.
-// Who was told is flushed at the end of t.
-func (s *RegistryServer) run(t *turn, txn abstract.Txn) error {
-	if len(txn.Then) == 0 {
-		return nil
-	}
-	ctx := storeContext(time.Now().Add(storeTimeout))
-	defer ctx.finish()
-	_, told, err := s.index.run(ctx, txn)
-	for _, c := range told {
-		t.touch(c)
-	}
-	return err
 }
 
 // discover answers with the hosts of a method and makes the asker its
@@ -331,10 +295,11 @@ func (s *RegistryServer) apply(change abstract.Change) {
 	s.index.Lock()
 	defer s.index.Unlock()
 	s.notify(s.pd.Apply(change))
-	s.index.advanced()
 	if !s.index.store.Instant() {
 		s.strays(change)
+		s.contradicted(change)
 	}
+	s.index.advanced()
 }
 
 // notify queues notices, with the lock held. Who has queued something is flushed by
@@ -369,62 +334,4 @@ func (s *RegistryServer) notice(n *registry.News, online bool) *message.ServiceR
 		m.Reason = n.Reason.String()
 	}
 	return m
-}
-
-// strays removes, with the lock held, what connections that are gone have registered:
-// a write of unknown fate may take effect after its connection's end.
-func (s *RegistryServer) strays(change abstract.Change) {
-	for _, id := range s.pd.Made(change) {
-		if s.ep.conn(uint64(id)) == nil {
-			go s.removeStrays(id)
-		}
-	}
-}
-
-func (s *RegistryServer) removeStrays(id registry.ConnID) {
-	s.index.Lock()
-	txns := s.pd.PlanDisconnect(id, registry.Disconnected)
-	s.index.Unlock()
-	s.removeLater(txns)
-}
-
-// lost takes a connection's providers out of the store and forgets it as a discoverer.
-func (s *RegistryServer) lost(t *turn) {
-	s.spans.lost(t.conn)
-	why := registry.Disconnected
-	if t.conn.left.Load() {
-		why = registry.Left
-	}
-	s.index.Lock()
-	s.pd.Forget(registry.ConnID(t.conn.id))
-	if s.ep.draining() { // it is our doing: nobody is to be told that a provider has gone
-		s.index.Unlock()
-		return
-	}
-	if why == registry.Disconnected && !t.conn.parted.Load() && s.keep(t.conn, time.Now()) {
-		told := s.index.told
-		s.index.told = nil
-		s.index.Unlock()
-		for _, c := range told {
-			t.touch(c)
-		}
-		return
-	}
-	txns := s.pd.PlanDisconnect(registry.ConnID(t.conn.id), why)
-	s.index.Unlock()
-	for i, txn := range txns {
-		if err := s.run(t, txn); err != nil {
-			s.ep.logs.registry.Error("providers of a lost connection not removed yet", "peer", t.conn.name(), "err", err)
-			s.after(storeTimeout, func() { s.removeLater(txns[i:]) })
-			return
-		}
-	}
-}
-
-// removeLater is removeAll until it succeeds. Nobody registers again what these remove:
-// their keys name a connection that is gone.
-func (s *RegistryServer) removeLater(txns []abstract.Txn) {
-	if !s.removeAll(txns) {
-		s.after(storeTimeout, func() { s.removeLater(txns) })
-	}
 }

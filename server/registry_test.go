@@ -2,10 +2,13 @@ package server_test
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
 	"trefoil/abstract"
+	"trefoil/server"
 )
 
 // TestProviderThatDrainsIsNotForLegacyPeers plays a provider's states to a modern
@@ -91,30 +94,33 @@ func TestLegacyPeerIsCalledDirectlyOnly(t *testing.T) {
 	assert.Equal(t, int(abstract.ServiceNotFound), modern.expectNot(18).rcode())
 }
 
-// TestRegistrationsEndWhenNobodyRenewsThem takes a second: that is the shortest
-// time to live.
 func TestRegistrationsEndWhenNobodyRenewsThem(t *testing.T) {
-	t.Parallel()
-	b := broker(t)
-	watcher, provider := dialRaw(t, b.Addr()).hello(), dialRaw(t, b.Addr()).hello()
-	watcher.send(frame{4, "ask", `{"optype":1,"method":"m"}`})
-	watcher.expect()
-	beat := frame{4, "beat", `{"optype":16,"method":"m","host":{"ip":"h","port":1},"instance":"i"}`}
-	provider.send(beat)
-	assert.Equal(t, 26, provider.expect().rcode(), "what is not registered cannot be renewed")
-	provider.send(frame{4, "1", `{"optype":0,"method":"m","host":{"ip":"h","port":1},"instance":"i","ttl_ms":1}`})
-	assert.Equal(t, 0, provider.expect().rcode())
-	provider.send(beat)
-	assert.Equal(t, 0, provider.expect().rcode())
-	assert.Equal(t, 2.0, watcher.expect().field("optype"))
-	gone := watcher.expectNot(18) // pings may come in between
-	assert.Equal(t, 3.0, gone.field("optype"))
-	assert.Equal(t, "expired", gone.field("reason"))
-	provider.send(beat)
-	assert.Equal(t, 26, provider.expectNot(18).rcode())
-	provider.send(frame{4, "2", `{"optype":0,"method":"m","host":{"ip":"h","port":1},"instance":"i"}`})
-	assert.Equal(t, 0, provider.expectNot(18).rcode())
-	assert.Equal(t, 2.0, watcher.expectNot(18).field("optype"), "it may come back")
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, server.WithLogger(quietLog()))
+		defer s.stop()
+		watcher, provider := rawOver(t, s.network, "broker").hello(), rawOver(t, s.network, "broker").hello()
+		watcher.send(frame{4, "ask", `{"optype":1,"method":"m"}`})
+		watcher.expect()
+		beat := frame{4, "beat", `{"optype":16,"method":"m","host":{"ip":"h","port":1},"instance":"i"}`}
+		provider.send(beat)
+		assert.Equal(t, 26, provider.expect().rcode(), "what is not registered cannot be renewed")
+		provider.send(frame{4, "1", `{"optype":0,"method":"m","host":{"ip":"h","port":1},"instance":"i","ttl_ms":1}`})
+		assert.Equal(t, 0, provider.expect().rcode())
+		time.Sleep(900 * time.Millisecond) // a second is the shortest time to live
+		provider.send(beat)
+		assert.Equal(t, 0, provider.expect().rcode())
+		assert.Equal(t, 2.0, watcher.expect().field("optype"))
+		renewed := time.Now()
+		gone := watcher.expect()
+		assert.Equal(t, 3.0, gone.field("optype"))
+		assert.Equal(t, "expired", gone.field("reason"))
+		assert.GreaterOrEqual(t, time.Since(renewed), time.Second)
+		provider.send(beat)
+		assert.Equal(t, 26, provider.expect().rcode())
+		provider.send(frame{4, "2", `{"optype":0,"method":"m","host":{"ip":"h","port":1},"instance":"i"}`})
+		assert.Equal(t, 0, provider.expect().rcode())
+		assert.Equal(t, 2.0, watcher.expect().field("optype"), "it may come back")
+	})
 }
 
 func TestReasonSaysHowAProviderWent(t *testing.T) {

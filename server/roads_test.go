@@ -161,7 +161,7 @@ func tlsRoad(mutual bool) func(*testing.T, ...server.Option) (*server.Broker, fu
 		if mutual {
 			cfg.ClientCAFile = ca.file
 		}
-		b := serve(t, server.NewBroker("127.0.0.1:0", append(opts, server.WithTLS(newTLS(t, cfg)))...))
+		b := serve(t, newBroker(append(opts, server.WithTLS(newTLS(t, cfg)))...))
 		trusted := x509.NewCertPool()
 		trusted.AddCert(ca.cert)
 		return b, func(who string) net.Conn {
@@ -231,6 +231,10 @@ func (p *talker) read() bool {
 	p.heard.Write(rest)
 	p.mu.Unlock()
 	n := binary.BigEndian.Uint32(head[8:])
+	if head[7] == 18 { // a ping: the test may be asking others meanwhile
+		_, _ = p.nc.Write(frame{19, string(rest[:n]), `{}`}.bytes())
+		return true
+	}
 	p.got <- frame{int32(binary.BigEndian.Uint32(head[4:])), string(rest[:n]), string(rest[n:])}
 	return true
 }
@@ -247,17 +251,12 @@ func (p *talker) next() (f frame, ok bool) {
 	p.t.Helper()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	for {
-		select {
-		case f, ok = <-p.got:
-			if f.mtype == 18 {
-				p.write(frame{19, f.id, `{}`})
-				continue
-			}
-			return f, ok
-		case <-timer.C:
-			require.Fail(p.t, "the server neither answered nor closed")
-		}
+	select {
+	case f, ok = <-p.got:
+		return f, ok
+	case <-timer.C:
+		require.FailNow(p.t, "the server neither answered nor closed")
+		return f, false
 	}
 }
 

@@ -3,7 +3,6 @@ package server_test
 import (
 	"encoding/base64"
 	"encoding/hex"
-	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -21,7 +20,7 @@ import (
 func TestSecretsAreInNoLogAndNoAnswer(t *testing.T) {
 	var log lines
 	guard, tokens := guardBy(t, policy, "all", "some")
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(log.logger()), server.WithGuard(guard), server.WithSessions(50*time.Millisecond, 2)))
+	b := serve(t, newBroker(server.WithLogger(log.logger()), server.WithGuard(guard)))
 	token, unknown := tokens["all"], "tfl_unknownunknownunknownunknownunknown"
 	secrets := map[string]string{"token": token, "another token": tokens["some"], "unknown token": unknown}
 	var answers strings.Builder
@@ -80,15 +79,23 @@ func TestSecretsAreInNoLogAndNoAnswer(t *testing.T) {
 		}
 		_ = p.nc.Close()
 	}
-	opts := []client.Option{client.WithLogger(log.logger()), client.WithToken(unknown)}
+	opts := patiently(client.WithLogger(log.logger()), client.WithToken(unknown))
 	_, err := client.Dial(t.Context(), b.Addr().String(), opts...)
 	require.Error(t, err)
 	answers.WriteString(err.Error())
-	_, err = client.Dial(t.Context(), nobody(t), append(opts, client.WithConnectTimeout(time.Second))...)
+	_, err = client.Dial(t.Context(), nobodyThere, opts...)
 	require.Error(t, err)
 	answers.WriteString(err.Error())
 
-	conn, err := client.Dial(t.Context(), b.Addr().String(), client.WithLogger(log.logger()), client.WithToken(token))
+	expired := make(chan string, 8) // from a broker whose sessions live for a moment
+	short := serve(t, newBroker(server.WithLogger(log.logger()), server.WithGuard(guard), server.WithSessions(50*time.Millisecond, 2), server.WithOnSessionExpired(func(id string) { expired <- id })))
+	gone := newTalker(t, dialTCP(t, short))
+	g, _ = grantOf(t, gone.greet(sprintf(`,"token":%q,"session":{}`, token)))
+	secrets["session that expires"] = g.Secret
+	_ = gone.nc.Close()
+	assert.Equal(t, g.ID, <-expired)
+
+	conn, err := client.Dial(t.Context(), b.Addr().String(), patiently(client.WithLogger(log.logger()), client.WithToken(token))...)
 	require.NoError(t, err)
 	guard.Reload(nil, nil)
 	b.Reauthorize()
@@ -104,14 +111,7 @@ func TestSecretsAreInNoLogAndNoAnswer(t *testing.T) {
 			assert.NotContains(t, log.text(), text, "%s %s", what, form)
 		}
 	}
-	assert.Contains(t, log.text(), "session not given", "it has logged at all")
-}
-
-// nobody is an address where nobody listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
+	for _, line := range []string{"session not given", "session expired"} {
+		assert.Contains(t, log.text(), line, "it has logged at all")
+	}
 }

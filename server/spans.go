@@ -1,7 +1,9 @@
 package server
 
 import (
+	"cmp"
 	"container/heap"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +27,6 @@ type spans struct {
 
 	mu     sync.Mutex
 	by     map[uint64]map[spanOf]*span // by connection
-	ending map[spanOf]chan struct{}    // being taken out; closed when that is done
 	queue  spanQueue
 	timer  *time.Timer
 	closed bool
@@ -56,7 +57,7 @@ type span struct {
 
 func (s *spans) init(r *RegistryServer) {
 	s.registry = r
-	s.by, s.ending = make(map[uint64]map[spanOf]*span), make(map[spanOf]chan struct{})
+	s.by = make(map[uint64]map[spanOf]*span)
 }
 
 func milliseconds(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
@@ -153,90 +154,80 @@ func (s *spans) schedule(now time.Time) {
 	s.timer.Reset(wait)
 }
 
-// expire takes out what nobody has renewed.
+// expire sees to it that what nobody has renewed is taken out. That is an errand of its
+// connection: nothing that the connection asks for of its registrations runs beside it.
 func (s *spans) expire() {
 	now := time.Now()
-	var over []*span
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	over := make(map[*conn][]spanOf)
 	for len(s.queue) > 0 && !s.queue[0].end.After(now) {
 		x := s.queue[0]
 		s.drop(x)
-		s.ending[x.of] = make(chan struct{})
-		over = append(over, x)
+		over[x.conn] = append(over[x.conn], x.of)
+	}
+	for c, list := range over {
+		slices.SortFunc(list, func(a, b spanOf) int {
+			return cmp.Or(cmp.Compare(a.host.IP, b.host.IP), cmp.Compare(a.host.Port, b.host.Port), cmp.Compare(a.instance, b.instance), cmp.Compare(a.method, b.method))
+		})
+		c.send(&c.errands, errand{do: func(t *turn) { s.end(t, list) }}) // with the lock: see any
 	}
 	s.schedule(now)
-	s.mu.Unlock()
-	for _, x := range over {
-		s.end(x)
-	}
 }
 
-// end unregisters a provider whose time is over. When the store does not take that it
-// is tried again, unless the provider has come back meanwhile.
-func (s *spans) end(x *span) {
+// end unregisters providers whose time is over, unless they have come back meanwhile.
+// What the store does not take is gone on with by the registry, as is then the rest.
+func (s *spans) end(t *turn, list []spanOf) {
 	r := s.registry
-	p := message.ProviderHost{Host: x.of.host, Instance: x.of.instance}
-	err := r.remove(nil, x.conn, p, registry.Expired, x.of.method)
-	s.mu.Lock()
-	close(s.ending[x.of])
-	delete(s.ending, x.of)
-	s.mu.Unlock()
-	if err == nil {
-		r.ep.logs.registry.Info("expired", "method", x.of.method, "host", x.of.host.String(), "peer", x.conn.name())
-		return
-	}
-	r.ep.logs.registry.Error("a provider whose time is over is not removed yet", "method", x.of.method, "host", x.of.host.String(), "err", err)
-	r.after(storeTimeout, func() {
-		s.mu.Lock()
-		back := s.by[x.of.conn][x.of] != nil || s.ending[x.of] != nil
-		if !back {
-			s.ending[x.of] = make(chan struct{})
+	var problem error
+	for _, b := range s.together(list) {
+		if problem != nil {
+			r.removeInTime(t.conn, registry.Expired, b.at, b.methods...)
+		} else {
+			problem = r.remove(t, registry.Expired, b.at, b.methods...)
 		}
-		s.mu.Unlock()
-		if !back {
-			s.end(x)
+		if problem != nil {
+			r.ep.logs.registry.Error("providers whose time is over are not removed yet", "methods", b.methods, "host", b.at.Host.String(), "err", problem)
+			continue
 		}
-	})
-}
-
-// settle waits until none of these is being taken out, and sees to it that none is for
-// as long as it takes to register them: whoever registers one again would find it
-// there, and then it would go.
-func (s *spans) settle(c *conn, p message.ProviderHost, methods []string) {
-	for {
-		waits := s.hold(c, p, methods)
-		if len(waits) == 0 {
-			return
-		}
-		for _, ch := range waits {
-			<-ch // within the store's time
-		}
+		r.ep.logs.registry.Info("expired", "methods", b.methods, "host", b.at.Host.String(), "peer", t.conn.name())
 	}
 }
 
-// hold returns what is to be waited for; when that is nothing, none of these ends soon.
-func (s *spans) hold(c *conn, p message.ProviderHost, methods []string) (waits []chan struct{}) {
+// spanBatch are registrations at one host, as many as are removed at once.
+type spanBatch struct {
+	at      message.ProviderHost
+	methods []string
+}
+
+// together puts those that have not come back together, by their hosts.
+func (s *spans) together(list []spanOf) (batches []spanBatch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.ending) > 0 {
-		for _, method := range methods {
-			if ch := s.ending[spanOf{c.id, method, p.Instance, p.Host}]; ch != nil {
-				waits = append(waits, ch)
-			}
+	for _, of := range list {
+		if s.by[of.conn][of] != nil {
+			continue
 		}
-	}
-	of := s.by[c.id]
-	if len(waits) > 0 || of == nil {
-		return waits
-	}
-	soonest := time.Now().Add(2 * storeTimeout)
-	for _, method := range methods {
-		if x := of[spanOf{c.id, method, p.Instance, p.Host}]; x != nil && x.end.Before(soonest) {
-			x.end = soonest
-			heap.Fix(&s.queue, x.index)
+		at := message.ProviderHost{Host: of.host, Instance: of.instance}
+		last := len(batches) - 1
+		if last < 0 || batches[last].at != at || len(batches[last].methods) == registry.MaxOps {
+			batches = append(batches, spanBatch{at: at})
+			last++
 		}
+		batches[last].methods = append(batches[last].methods, of.method)
 	}
-	return nil
+	return batches
+}
+
+// any says whether a connection has registrations that end by time. When it has not, the
+// errands that end some are among those that wait.
+func (s *spans) any(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.by[c.id] != nil
 }
 
 func (s *spans) close() {

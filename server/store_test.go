@@ -126,7 +126,7 @@ func TestManyWhoWaitForTheStoreHoldUpNobody(t *testing.T) {
 func TestRequestsOfAConnectionKeepTheirOrderBehindTheStore(t *testing.T) {
 	store := &waitingStore{Store: memstore.New()}
 	defer store.Close()
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithStore(store)))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithStore(store)))
 	r := dialRaw(t, b.Addr())
 	release := store.hold()
 	r.send(
@@ -175,7 +175,7 @@ func TestTheEndOfAConnectionComesBehindItsRegistrations(t *testing.T) {
 func TestRequestsThatWaitForTheStoreAreBounded(t *testing.T) {
 	store := &waitingStore{Store: memstore.New()}
 	defer store.Close()
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithStore(store)))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithStore(store)))
 	r := dialRaw(t, b.Addr())
 	defer store.hold()()
 	const many = 17_000

@@ -20,7 +20,7 @@ import (
 // guest is a client that does what a client does, while others do what they do.
 func guest(t *testing.T, b *server.Broker, opts ...client.Option) func() {
 	t.Helper()
-	conn, err := client.Dial(t.Context(), b.Addr().String(), append(opts, client.WithLogger(quietLog()))...)
+	conn, err := client.Dial(t.Context(), b.Addr().String(), append(patiently(opts...), client.WithLogger(quietLog()))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return func() {
@@ -38,9 +38,10 @@ func greeting(t *testing.T, b *server.Broker) {
 // with one that comes byte by byte.
 func TestStrangersWhoSayNothingAreClosed(t *testing.T) {
 	guard, tokens := guardBy(t, policy, "all")
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithGuard(guard), server.WithFrameTimeout(300*time.Millisecond)))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithGuard(guard)))
 	greeting(t, b)
 	works := guest(t, b, client.WithToken(tokens["all"]))
+	b.SetLimits(server.Limits{FrameTimeout: 300 * time.Millisecond}) // now that the guest has said hello
 	hello := frame{16, "h", `{"version":1,"max_frame":8388608}`}.bytes()
 	var all []net.Conn
 	for range 60 {
@@ -74,7 +75,7 @@ func TestStrangersWhoSayNothingAreClosed(t *testing.T) {
 			i = min(i+1, len(hello)-2) // it never comes to the end
 			works()
 		case <-patient.C:
-			require.Fail(t, "strangers hold their connections")
+			require.FailNow(t, "strangers hold their connections")
 		}
 	}
 }
@@ -85,14 +86,14 @@ func TestHandshakesThatNeverEndAreBounded(t *testing.T) {
 	ca := newAuthority(t)
 	cfg := stdnet.TLSConfig{MaxHandshakes: 16}
 	cfg.CertFile, cfg.KeyFile = ca.issue("broker", time.Time{})
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithTLS(newTLS(t, cfg))))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithTLS(newTLS(t, cfg))))
 	greeting(t, b)
 	before := runtime.NumGoroutine()
 	for range 64 {
 		nc := dialTCP(t, b)
 		t.Cleanup(func() { _ = nc.Close() })
 	}
-	works := guest(t, b, client.WithTLS(newTLS(t, stdnet.TLSConfig{RootCAFile: ca.file})), client.WithConnectTimeout(patience))
+	works := guest(t, b, client.WithTLS(newTLS(t, stdnet.TLSConfig{RootCAFile: ca.file})))
 	works()
 	assert.Less(t, runtime.NumGoroutine()-before, 16+24, "one for each place at most, and some of the guest")
 }
@@ -100,7 +101,7 @@ func TestHandshakesThatNeverEndAreBounded(t *testing.T) {
 // TestHugeTokensAreRefused sends HELLOs that are nearly all token.
 func TestHugeTokensAreRefused(t *testing.T) {
 	guard, tokens := guardBy(t, policy, "all")
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithGuard(guard)))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithGuard(guard)))
 	greeting(t, b)
 	works := guest(t, b, client.WithToken(tokens["all"]))
 	before := heapMiB()
@@ -122,7 +123,7 @@ func TestHugeTokensAreRefused(t *testing.T) {
 func TestRefusedRequestsCostLittle(t *testing.T) {
 	var log lines
 	guard, tokens := guardBy(t, policy, "all", "some")
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(log.logger()), server.WithGuard(guard), server.WithPing(200*time.Millisecond, 5)))
+	b := serve(t, newBroker(server.WithLogger(log.logger()), server.WithGuard(guard)))
 	greeting(t, b)
 	works := guest(t, b, client.WithToken(tokens["all"]))
 	before := heapMiB()
@@ -154,7 +155,7 @@ func TestRefusedRequestsCostLittle(t *testing.T) {
 // TestCancelReachesNobodyElsesCall: ids are each caller's own.
 func TestCancelReachesNobodyElsesCall(t *testing.T) {
 	guard, tokens := guardBy(t, policy, "all", "some")
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithGuard(guard)))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithGuard(guard)))
 	began, finish := make(chan context.Context, 1), make(chan struct{})
 	require.NoError(t, b.HandleFunc(server.Description{Method: "open.slow", Result: server.KindAny}, func(ctx context.Context, _ message.Raw) (any, error) {
 		began <- ctx

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"runtime"
 	"sync/atomic"
 
 	"trefoil/abstract"
@@ -14,6 +15,8 @@ import (
 type connStreams struct {
 	set     atomic.Pointer[stream.Set] // nil until there is one
 	serving atomic.Int64               // handlers of streams that the peer has opened
+
+	flushing atomic.Bool // somebody is about to write what they have queued
 }
 
 var _ stream.Wire = (*conn)(nil)
@@ -90,16 +93,33 @@ func (c *conn) SendStream(m abstract.BaseMessage, written func()) error {
 	}
 	if written == nil {
 		c.queue(frame, m.Type())
-	} else {
-		free := frame.Free
-		frame.Free = func(b []byte) {
-			free(b)
-			written()
-		}
-		if err := c.Queue(frame); err != nil {
-			return err
-		}
+		c.Flush()
+		return nil
 	}
-	c.Flush()
+	free := frame.Free
+	frame.Free = func(b []byte) {
+		free(b)
+		written()
+	}
+	if err := c.Queue(frame); err != nil {
+		return err
+	}
+	c.flushStreams()
 	return nil
+}
+
+// flushStreams writes what streams have queued. Where many of them send, the first yields
+// once to let the others queue, or each would write its own messages as soon as the socket
+// keeps pace with them.
+func (c *conn) flushStreams() {
+	if !c.streams.all(&c.ep.cfg).Crowded() {
+		c.Flush()
+		return
+	}
+	if !c.streams.flushing.CompareAndSwap(false, true) {
+		return // somebody else will find what we have queued
+	}
+	runtime.Gosched()
+	c.streams.flushing.Store(false)
+	c.Flush()
 }

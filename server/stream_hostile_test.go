@@ -51,7 +51,7 @@ func TestParametersOfOpenStreamsAreBounded(t *testing.T) {
 // TestStreamsDoNotCloseAProviderThatDoesNotRead: what callers open through the broker waits
 // for room in the provider's queue, and what they give up meanwhile does not stay open.
 func TestStreamsDoNotCloseAProviderThatDoesNotRead(t *testing.T) {
-	b := broker(t, server.WithMaxQueued(1<<20), server.WithPing(time.Minute, 5))
+	b := broker(t, server.WithMaxQueued(1<<20), server.WithWriteTimeout(time.Hour))
 	p, c := dialRaw(t, b.Addr()).offers("deaf"), dialRaw(t, b.Addr()).hello()
 	const streams = 300
 	for i := range streams {

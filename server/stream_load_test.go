@@ -63,7 +63,7 @@ func onStreamRoads(t *testing.T, prepare func(t *testing.T, b *server.Broker), t
 			b := server.NewBroker(road.addr, road.server, server.WithLogger(quietLog()), server.WithStreams(2000, 0), server.WithDrain(0, time.Second))
 			prepare(t, b)
 			serve(t, b)
-			calls, err := client.DialRpc(t.Context(), b.Addr().String(), road.client, client.WithLogger(quietLog()))
+			calls, err := client.DialRpc(t.Context(), b.Addr().String(), patiently(road.client, client.WithLogger(quietLog()))...)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, calls.Close()) })
 			test(t, b, calls)

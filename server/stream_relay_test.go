@@ -20,7 +20,7 @@ func (r *raw) opening() frame {
 }
 
 func TestRelayedStreamOnTheWire(t *testing.T) {
-	b := broker(t, server.WithPing(time.Minute, 5), server.WithStreamWindow(1000))
+	b := broker(t, server.WithStreamWindow(1000))
 	p, c := dialRaw(t, b.Addr()).offers("one"), dialRaw(t, b.Addr()).hello()
 	c.send(openStream("1", "m", `"relay":1`, `"credit":500`, `"timeout_ms":60000`, `"meta":{"a":"b"}`))
 	got := p.opening()
@@ -72,7 +72,7 @@ func TestBrokerEndsRelayedStreamsItself(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := broker(t, server.WithPing(time.Minute, 5))
+			b := broker(t)
 			p, c := dialRaw(t, b.Addr()).offers("one"), dialRaw(t, b.Addr()).hello()
 			c.send(openStream("1", "m", `"relay":1`))
 			got := p.opening()
@@ -89,7 +89,7 @@ func TestBrokerEndsRelayedStreamsItself(t *testing.T) {
 		})
 	}
 	t.Run("nobody takes it", func(t *testing.T) {
-		b := broker(t, server.WithPing(time.Minute, 5))
+		b := broker(t)
 		c := dialRaw(t, b.Addr()).hello()
 		c.send(openStream("1", "m", `"relay":1`))
 		assert.Equal(t, "no", sent(c.endsWith("1", abstract.ServiceNotFound)))
@@ -98,7 +98,7 @@ func TestBrokerEndsRelayedStreamsItself(t *testing.T) {
 		assert.Equal(t, "no", sent(c.endsWith("1", abstract.Unsupported)))
 	})
 	t.Run("the caller has gone", func(t *testing.T) {
-		b := broker(t, server.WithPing(time.Minute, 5))
+		b := broker(t)
 		p, c := dialRaw(t, b.Addr()).offers("one"), dialRaw(t, b.Addr()).hello()
 		c.send(openStream("1", "m", `"relay":1`))
 		got := p.opening()

@@ -37,7 +37,7 @@ type streaming struct {
 func startStreaming(t *testing.T, opts ...server.Option) *streaming {
 	t.Helper()
 	s := &streaming{
-		Broker: server.NewBroker("127.0.0.1:0", append([]server.Option{server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5), server.WithLogger(quietLog())}, opts...)...),
+		Broker: newBroker(append([]server.Option{server.WithLogger(quietLog())}, opts...)...),
 		held:   make(chan error, 10_000), poured: make(chan error, 10_000), release: make(chan struct{}),
 	}
 	methods(t, s)
@@ -172,7 +172,7 @@ func TestRefusedStreams(t *testing.T) {
 	})
 	t.Run("by a broker without methods", func(t *testing.T) {
 		for _, role := range []server.Role{server.RoleRegistry, server.RoleTopic} {
-			b := serve(t, server.NewBroker("127.0.0.1:0", server.WithRoles(role), server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5)))
+			b := serve(t, newBroker(server.WithRoles(role)))
 			r := dialRaw(t, b.Addr()).hello()
 			r.send(openStream("1", "echo"))
 			r.endsWith("1", abstract.WrongMessageType)
@@ -221,7 +221,7 @@ func TestWhoFloodsStreamsThatAreNotThereIsClosed(t *testing.T) {
 			for i := range frames {
 				frames[i] = f
 			}
-			r.send(frames...)
+			r.throw(frames...)
 			bye := r.expect()
 			assert.EqualValues(t, 20, bye.mtype)
 			assert.EqualValues(t, abstract.Overloaded, bye.rcode())
@@ -333,7 +333,7 @@ func TestStreamsOfAConnectionHaveTheirShare(t *testing.T) {
 }
 
 func TestShutdownEndsStreams(t *testing.T) {
-	b := server.NewBroker("127.0.0.1:0", server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5), server.WithLogger(quietLog()), server.WithDrain(0, 50*time.Millisecond))
+	b := newBroker(server.WithLogger(quietLog()), server.WithDrain(0, 50*time.Millisecond))
 	begun, cause := make(chan struct{}), make(chan error, 1)
 	require.NoError(t, b.HandleStream(server.Description{Method: "hold", Result: server.KindAny}, func(_ json.RawMessage, st abstract.Stream) error {
 		close(begun)

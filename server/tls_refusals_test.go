@@ -55,13 +55,13 @@ func TestWhoCannotProveWhoTheyAreDoNotTalk(t *testing.T) {
 			if tt.broker != nil {
 				opts = append(opts, server.WithTLS(newTLS(t, *tt.broker)))
 			}
-			b := serve(t, server.NewBroker("127.0.0.1:0", opts...))
+			b := serve(t, newBroker(opts...))
 			require.NoError(t, b.HandleFunc(server.Description{Method: "open.hello", Result: server.KindAny}, func(context.Context, message.Raw) (any, error) {
 				served <- struct{}{}
 				return nil, nil
 			}))
 			w := tap(t, b.Addr())
-			mine := []client.Option{client.WithToken(tokens["all"]), client.WithLogger(quietLog())}
+			mine := patiently(client.WithToken(tokens["all"]), client.WithLogger(quietLog()))
 			if tt.client != nil {
 				mine = append(mine, client.WithTLS(newTLS(t, *tt.client)))
 			}
@@ -88,7 +88,7 @@ func TestOldTLSAndWeakCiphersAreRefused(t *testing.T) {
 	ca := newAuthority(t)
 	var cfg stdnet.TLSConfig
 	cfg.CertFile, cfg.KeyFile = ca.issue("broker", time.Time{})
-	b := serve(t, server.NewBroker("127.0.0.1:0", server.WithLogger(quietLog()), server.WithTLS(newTLS(t, cfg))))
+	b := serve(t, newBroker(server.WithLogger(quietLog()), server.WithTLS(newTLS(t, cfg))))
 	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12} {
 		nc := dialTCP(t, b)
 		var suites []uint16

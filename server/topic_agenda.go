@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"trefoil/abstract"
@@ -18,12 +17,13 @@ type agenda struct {
 	opening sync.Mutex   // one at a time opens the log
 	log     abstract.Log // keeps the messages; nil: not opened yet
 	dedup   time.Duration
-	waiting atomic.Int64 // messages, those included that are on their way to the log
 
 	mu      sync.Mutex
 	heap    appointments
-	running bool // somebody attends to the heap
-	ended   bool // the topic was removed
+	now     []appointment // taken out of the heap, as they are being published
+	counted tally         // messages, those included that are on their way to the log
+	running bool          // somebody attends to the heap
+	ended   bool          // the topic was removed
 	earlier chan struct{}
 }
 
@@ -31,15 +31,16 @@ type agenda struct {
 type appointment struct {
 	due    int64 // Unix milliseconds
 	offset uint64
+	size   int32 // what it counts
+	tried  bool  // nobody knows whether it was published
 }
 
-func at(due time.Time, offset uint64) appointment { return appointment{due.UnixMilli(), offset} }
+func at(due time.Time, offset uint64, size int) appointment {
+	return appointment{due: due.UnixMilli(), offset: offset, size: int32(size)}
+}
 
 // stampOf tells an entry from any other, also should a damaged log use its offset again.
 func stampOf(e *abstract.LogEntry) string { return strconv.FormatInt(e.Time.UnixNano(), 36) }
-
-// maxLater is how many messages of a topic wait at most. Each takes 16 bytes of memory.
-const maxLater = 100_000
 
 const (
 	// agendaCheck is how often the clock is looked at, which may have been set.
@@ -67,17 +68,6 @@ func (h *appointments) Pop() any {
 	return last
 }
 
-// reserve counts a message that is about to come.
-func (a *agenda) reserve(topic string) error {
-	if a.waiting.Add(1) > maxLater {
-		a.cancel()
-		return abstract.Errorf(abstract.Overloaded, "%d messages of topic %q wait to be published later, which is the limit; publish this one when it is due", maxLater, topic)
-	}
-	return nil
-}
-
-func (a *agenda) cancel() { a.waiting.Add(-1) }
-
 // enter adds messages that were counted already, and reports whether nobody attends to
 // them: then the caller does.
 func (a *agenda) enter(list ...appointment) (alone bool) {
@@ -101,19 +91,33 @@ func (a *agenda) enter(list ...appointment) (alone bool) {
 	return alone
 }
 
-// holds reports whether a message waits.
+// holds reports whether a message waits, or is just being published.
 func (a *agenda) holds(offset uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.ContainsFunc(a.heap, func(ap appointment) bool { return ap.offset == offset })
+	is := func(ap appointment) bool { return ap.offset == offset }
+	return slices.ContainsFunc(a.heap, is) || slices.ContainsFunc(a.now, is)
+}
+
+// takeBack takes a message out that waits, and reports whether it did. One that is just
+// being published does not, and neither does one that may have been.
+func (a *agenda) takeBack(offset uint64) (ap appointment, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.IndexFunc(a.heap, func(ap appointment) bool { return ap.offset == offset })
+	if i < 0 || a.heap[i].tried {
+		return ap, false
+	}
+	return heap.Remove(&a.heap, i).(appointment), true
 }
 
 // end forgets everything: the topic was removed.
-func (a *agenda) end() {
+func (a *agenda) end(total *backlog) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ended, a.heap = true, nil
-	a.waiting.Store(0)
+	total.add(tally{-a.counted.messages, -a.counted.bytes})
+	a.counted = tally{}
 	if a.earlier != nil {
 		select {
 		case a.earlier <- struct{}{}:
@@ -130,7 +134,7 @@ func (a *agenda) next(now int64) (due []appointment, wait time.Duration) {
 	for len(a.heap) > 0 && a.heap[0].due <= now && len(due) < agendaBatch {
 		due = append(due, heap.Pop(&a.heap).(appointment))
 	}
-	if len(due) > 0 {
+	if a.now = due; len(due) > 0 {
 		return due, 0
 	}
 	if len(a.heap) == 0 {
@@ -191,13 +195,18 @@ func (s *TopicServer) idle(d time.Duration, wake <-chan struct{}) bool {
 func (s *TopicServer) keepAppointments(f *feed, due []appointment) bool {
 	a := &f.later
 	over, left, err := s.publishDue(f, due)
-	a.waiting.Add(-int64(len(over)))
-	s.strike(f, over)
+	offsets := make([]uint64, len(over))
+	for i, ap := range over {
+		offsets[i] = ap.offset
+		s.uncount(a, int(ap.size))
+	}
+	s.strike(f, offsets)
 	if abstract.CodeOf(err) == abstract.TopicNotFound { // the agenda ends with the topic
 		return true
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.now = nil
 	for _, ap := range left {
 		if !a.ended {
 			heap.Push(&a.heap, ap)

@@ -62,7 +62,7 @@ func (s *TopicServer) readAgenda(f *feed, log abstract.Log) error {
 		}
 		for i := range entries {
 			due := s.dueOfKept(&entries[i])
-			found = append(found, at(due, entries[i].Offset))
+			found = append(found, at(due, entries[i].Offset, len(entries[i].Data)))
 			if !due.After(now) {
 				overdue.add(due, f.idOfKept(&entries[i]), entries[i].Offset)
 			}
@@ -80,7 +80,7 @@ func (s *TopicServer) readAgenda(f *feed, log abstract.Log) error {
 		found = slices.DeleteFunc(found, func(ap appointment) bool { return slices.Contains(published, ap.offset) })
 	}
 	f.later.log = log
-	f.later.waiting.Add(int64(len(found)))
+	s.countFound(&f.later, found)
 	s.attend(f, f.later.enter(found...))
 	return nil
 }

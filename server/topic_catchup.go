@@ -16,6 +16,7 @@ type stretch struct {
 	feed *feed
 	log  abstract.Log // of the feed when it began
 	next uint64
+	open bool // the topic's order is not held where it begins
 }
 
 // lastOne stands for the offset of the last message, whatever that is.
@@ -56,7 +57,7 @@ func (s *TopicServer) catchUp(to *subscriber, spans ...stretch) {
 // easily. It is called with the index's lock held.
 func (s *TopicServer) giveNow(to *subscriber, sp stretch) bool {
 	f := sp.feed
-	if f.settings.Durable {
+	if f.settings.Durable || sp.open {
 		return false
 	}
 	if sp.next == lastOne { // otherwise the topic's order is held already
@@ -96,7 +97,7 @@ func (s *TopicServer) replay(to *subscriber, sp stretch) bool {
 		}
 	}
 	for {
-		if !to.awaitRoom(to.conn.ctx, page) {
+		if !to.awaitRoom(to.conn.ctx, page, nil) {
 			return false
 		}
 		if next == lastOne {
@@ -213,7 +214,7 @@ func (s *TopicServer) give(to *subscriber, f *feed, entries []abstract.LogEntry)
 		if !ok {
 			continue
 		}
-		if !to.awaitRoom(to.conn.ctx, len(frame)) {
+		if !to.awaitRoom(to.conn.ctx, len(frame), nil) {
 			return false
 		}
 		if to.Queue(abstract.Frame{Class: abstract.ClassTopic, Count: 1, Bytes: frame}) != nil && to.conn.ctx.Err() != nil {
@@ -238,7 +239,7 @@ func (s *TopicServer) replayed(to *subscriber, f *feed, settings *abstract.Topic
 	if to.legacy {
 		frame, err = s.legacyBytes(m)
 	} else {
-		frame = extend(m, e, to.sub.Tag)
+		frame = extend(m, e, f.epoch, to)
 	}
 	if err != nil || len(frame) > to.limit {
 		s.skipped.Add(1)
@@ -249,11 +250,11 @@ func (s *TopicServer) replayed(to *subscriber, f *feed, settings *abstract.Topic
 }
 
 // extend makes the push of a kept message.
-func extend(m *message.TopicRequest, e *abstract.LogEntry, tag string) []byte {
-	var room [160]byte
+func extend(m *message.TopicRequest, e *abstract.LogEntry, epoch string, to *subscriber) []byte {
+	var room [224]byte
 	members := appendPlace(room[:0], m, e)
-	if tag != "" {
-		members = message.AppendMember(members, "sub", tag)
+	if tag := to.sub.Tag; tag != "" {
+		members = appendTag(members, tag, e.Offset == 1 || to.mayMissFirst(), epoch)
 	}
 	return lv.Extend(make([]byte, 0, len(e.Data)+len(members)+16), m.Frame(), members)
 }
@@ -274,9 +275,12 @@ func expired(ttl time.Duration, m *message.TopicRequest, taken, now time.Time) b
 
 // lose tells a subscriber that messages are gone before it could have them.
 func (to *subscriber) lose(n uint64) {
-	if !to.legacy {
-		_ = to.Queue(to.gap(n))
+	if to.legacy {
+		return
 	}
+	notice := to.gap(n)
+	notice.Count = int(n) // so many are missing when it is dropped itself
+	_ = to.Queue(notice)
 }
 
 // wants reports whether a message passes the subscription's own filter.

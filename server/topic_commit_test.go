@@ -23,6 +23,7 @@ import (
 type fakeLogs struct {
 	*memlog.Logs
 	gate chan struct{} // receives from it before each append; nil: does not wait
+	deal *dealer       // what consumers are; nil: they have nothing to deliver
 
 	mu      sync.Mutex
 	appends []int // how many entries each had

@@ -19,14 +19,17 @@ type consumer struct {
 	consumerKey
 	ctx  context.Context // of fetching; ends with the last member
 	stop context.CancelFunc
-	done chan struct{} // closed when nothing is fetched any more
-	over chan struct{} // closed when, after that, the log knows of all that was given back
+	log  abstract.LogConsumer // as it was opened first; it acknowledges also when it is closed
+	done chan struct{}        // closed when nothing is fetched any more
+	over chan struct{}        // closed when, after that, the log knows of all that was given back
 
 	queue   *topic.Group
-	members map[*subscriber]struct{}
+	members map[*subscriber]*parcel
+	parcels []*parcel                // that have something
 	where   map[string]string        // what all members want
 	hands   map[*topic.Item]struct{} // what members have
 	bytes   int                      // of what was fetched and is not settled
+	acks    acking
 	settled settling
 	burying settling
 	excused map[uint64]int // the feed's
@@ -45,6 +48,7 @@ type consumerKey struct {
 // handed is an entry on its way to a member, or in its hands.
 type handed struct {
 	abstract.LogDelivery
+	item      topic.Item // it, in the group
 	m         *message.TopicRequest
 	size      int
 	delivered int       // how often; what was excused does not count
@@ -141,7 +145,8 @@ func (s *TopicServer) consumer(f *feed, name string, begin uint64) (*consumer, a
 	}
 	f.consumers[name] = struct{}{}
 	k = &consumer{
-		consumerKey: key, queue: topic.NewGroup(topic.GroupConfig{}), members: make(map[*subscriber]struct{}),
+		consumerKey: key, queue: topic.NewGroup(topic.GroupConfig{}), members: make(map[*subscriber]*parcel),
+		log:   log,
 		hands: make(map[*topic.Item]struct{}), room: make(chan struct{}, 1), done: make(chan struct{}), over: make(chan struct{}),
 		settled: settling{most: 8}, burying: settling{most: 4},
 	}
@@ -206,7 +211,7 @@ func (s *TopicServer) enterConsumer(c *conn, k *consumer, x *message.TopicExtras
 		window = defaultWindow
 	}
 	to.consumer, to.member = k, k.queue.Join(sub, min(window, maxWindow))
-	k.members[to] = struct{}{}
+	k.members[to] = &parcel{to: to}
 	k.wake()
 	return to, true, nil
 }

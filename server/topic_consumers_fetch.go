@@ -78,7 +78,7 @@ func (s *TopicServer) roomOf(k *consumer, size int) int {
 	defer s.index.Unlock()
 	room := k.queue.Room()
 	switch {
-	case room == 0, k.bytes >= consumerHeld, k.settled.len() >= maxWindow:
+	case room == 0, k.bytes >= consumerHeld, len(k.acks.waiting)+k.settled.len() >= maxWindow:
 		return 0
 	case size > 0:
 		return max(1, min(room, (consumerHeld-k.bytes)/size))
@@ -151,17 +151,19 @@ func (s *TopicServer) offerConsumed(k *consumer, h *handed, now time.Time) {
 		h.delivered = maxDeliver(settings) // what came after that was for the dead letter
 		s.bury(k, h, "nobody has acknowledged it")
 	default:
-		k.queue.Offer(&topic.Item{Message: h, Size: h.size})
+		h.item.Message, h.item.Size = h, h.size
+		k.queue.Offer(&h.item)
 	}
 }
 
 // dealConsumed gives what waits to members that have room. touched is called with whoever
 // something was queued for. It is called with the index's lock held.
 func (s *TopicServer) dealConsumed(k *consumer, touched func(*conn)) {
+	due := time.Now().Add(ackWait(&k.feed.settings))
 	for {
 		m, number, it, ok := k.queue.Next()
 		if !ok {
-			return
+			break
 		}
 		h, to := it.Message.(*handed), m.Sub.Lane.(*subscriber)
 		if !k.feed.admits(to.conn) {
@@ -170,27 +172,23 @@ func (s *TopicServer) dealConsumed(k *consumer, touched func(*conn)) {
 			touched(to.conn)
 			continue
 		}
-		e := h.Entry()
-		frame := consumedPush(h, &e, to.sub.Tag, number)
-		if len(frame) > to.limit {
+		size, fits := k.add(k.members[to], h, number)
+		switch {
+		case size > to.limit:
 			k.queue.Done(m, number)
 			s.skipped.Add(1)
 			s.giveBack(k, h, failedRest(h.delivered), "it is longer than the member that was to get it takes", false)
-			continue
-		}
-		if to.Room() < len(frame) {
+		case !fits:
 			k.queue.Undo(m, number)
-			s.pauseMember(k, to, len(frame))
-			continue
+			s.pauseMember(k, to, size)
+		default:
+			h.member, h.number, h.due = m, number, due
+			h.m = nil // it comes from the log again when it has to
+			k.hands[it] = struct{}{}
+			s.watchHands(k)
 		}
-		h.member, h.number, h.due = m, number, time.Now().Add(ackWait(&k.feed.settings))
-		h.m = nil // it comes from the log again when it has to
-		k.hands[it] = struct{}{}
-		s.watchHands(k)
-		if to.Queue(abstract.Frame{Class: abstract.ClassTopic, Count: 1, Bytes: frame}) == nil {
-			touched(to.conn)
-		} // else it is being closed, and gives back what it has
 	}
+	k.sendParcels(touched)
 }
 
 // pauseMember keeps a member that does not read from holding up the others, until it has

@@ -4,13 +4,10 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"trefoil/abstract"
-	"trefoil/concrete/lv"
-	"trefoil/concrete/message"
 )
 
 // settling is what is still to be said to a log about entries. It is said off the
@@ -59,10 +56,51 @@ func (q *settling) len() int {
 	return len(q.waiting)
 }
 
-// acked ends an entry that is dealt with.
+// acking are entries that the log is to know acknowledged. One goroutine at a time tells
+// it of all that have gathered; there is none while nothing waits. It is behind the index's
+// lock.
+type acking struct {
+	waiting []*handed
+	running bool
+}
+
+// acked ends an entry that is dealt with. It is called with the index's lock held.
 func (s *TopicServer) acked(k *consumer, h *handed) {
-	delete(k.excused, h.Entry().Offset)
-	s.settle(k, func(ctx context.Context, h *handed) error { return h.Ack(ctx) }, h)
+	if len(k.excused) > 0 {
+		delete(k.excused, h.Entry().Offset)
+	}
+	a := &k.acks
+	a.waiting = append(a.waiting, h)
+	if !a.running {
+		a.running = true
+		s.ep.errands.Go(func() { s.ackAll(k) })
+	}
+}
+
+// ackAll acknowledges until nothing waits. What fails is delivered again by the log itself.
+func (s *TopicServer) ackAll(k *consumer) {
+	var list []abstract.LogDelivery
+	for told := s.takeAcks(k, nil); len(told) > 0; told = s.takeAcks(k, told) {
+		list = list[:0]
+		for _, h := range told {
+			list = append(list, h.LogDelivery)
+		}
+		if err := k.log.Ack(context.Background(), list...); err != nil {
+			s.ep.logs.topic.Debug("entries not acknowledged; they are delivered again", "topic", k.feed.name, "consumer", k.name, "entries", len(list), "err", err)
+		}
+	}
+}
+
+// takeAcks counts out those that the log knows of, and takes the next ones.
+func (s *TopicServer) takeAcks(k *consumer, told []*handed) []*handed {
+	s.index.Lock()
+	defer s.index.Unlock()
+	s.releasedAll(k, told)
+	a := &k.acks
+	next := a.waiting
+	clear(told)
+	a.waiting, a.running = told[:0], len(next) > 0
+	return next
 }
 
 // settle ends entries at the log, one after the other. What fails is delivered again by the
@@ -82,7 +120,17 @@ func (s *TopicServer) settle(k *consumer, say func(context.Context, *handed) err
 func (s *TopicServer) released(k *consumer, h *handed) {
 	s.index.Lock()
 	defer s.index.Unlock()
-	k.bytes -= h.size
+	s.releasedAll(k, []*handed{h})
+}
+
+// releasedAll counts entries out. It is called with the index's lock held.
+func (s *TopicServer) releasedAll(k *consumer, list []*handed) {
+	if len(list) == 0 {
+		return
+	}
+	for _, h := range list {
+		k.bytes -= h.size
+	}
 	k.wake()
 	s.leftBehind(k)
 }
@@ -143,14 +191,3 @@ func failedRest(times int) time.Duration {
 }
 
 const longestRest = time.Minute
-
-// consumedPush is the push of an entry to a member.
-func consumedPush(h *handed, e *abstract.LogEntry, tag string, number uint64) []byte {
-	var room [192]byte
-	members := message.AppendMember(appendPlace(room[:0], h.m, e), "sub", tag)
-	members = strconv.AppendUint(append(members, `,"delivery":`...), number, 10)
-	if h.delivered > 1 {
-		members = strconv.AppendInt(append(members, `,"delivered":`...), int64(h.delivered), 10)
-	}
-	return lv.Extend(make([]byte, 0, len(e.Data)+len(members)+16), h.m.Frame(), members)
-}

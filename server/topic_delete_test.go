@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,7 +13,7 @@ import (
 )
 
 func TestDeleteSaysWhatIsWrong(t *testing.T) {
-	b := broker(t, server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5), server.WithLogger(quiet))
+	b := broker(t, server.WithLogger(quiet))
 	peer := dialRaw(t, b.Addr()).hello()
 	peer.send(frame{2, "1", `{"optype":0,"topic_key":"plain"}`}, frame{2, "2", `{"optype":0,"topic_key":"t","settings":{"history":{"count":9}}}`})
 	require.Equal(t, 0, peer.expect().rcode())

@@ -31,6 +31,7 @@ type feed struct {
 
 	// What follows is behind the index's lock.
 	settings abstract.TopicSettings
+	lossless chan struct{}   // closed when the topic is lossless no more; nil: no publisher waits
 	changed  int64           // the revision of the settings
 	log      abstract.Log    // nil: nothing is kept, or it is not ready
 	opened   int64           // the revision of the settings with which the log of a durable topic was opened
@@ -188,10 +189,11 @@ func errNotDurable(name string) error {
 // index's lock held.
 func (s *TopicServer) endFeed(f *feed) {
 	f.removed = true
+	s.ends(f)
 	if s.feeds[f.name] == f {
 		delete(s.feeds, f.name)
 	}
-	f.later.end()
+	f.later.end(&s.backlog)
 	logs := s.logs
 	if f.settings.Durable {
 		logs = s.durable

@@ -22,6 +22,8 @@ type group struct {
 	offered uint64 // the push that it was offered last
 	missed  uint64 // dropped before what waits, and nobody was told yet
 	dropped uint64 // the same, behind what waits
+	failed  uint64 // given back too often, and dropped
+	alarm   *time.Timer
 }
 
 type groupKey struct{ filter, group string }
@@ -82,6 +84,7 @@ func (s *TopicServer) leaveGroup(to *subscriber) {
 	g.queue.Leave(to.member)
 	s.count(g)
 	if g.queue.Len() == 0 { // nobody is subscribed, and what waits goes, as with any subscription
+		g.forget()
 		s.grouped -= g.counted
 		delete(s.groups, g.groupKey)
 		return
@@ -166,7 +169,7 @@ func (s *TopicServer) deal(g *group, touched func(*conn)) {
 func (s *TopicServer) pause(to *subscriber, need int) {
 	to.group.queue.Pause(to.member, true)
 	go func() {
-		alive := to.awaitRoom(to.conn.ctx, max(need, s.ep.limits.Load().SubscriberQueue/2))
+		alive := to.awaitRoom(to.conn.ctx, max(need, s.ep.limits.Load().SubscriberQueue/2), nil)
 		s.index.Lock()
 		defer s.index.Unlock()
 		if !alive || to.gone {
@@ -211,7 +214,7 @@ func (s *TopicServer) ack(t *turn, m *message.TopicRequest) {
 	}
 	for _, d := range x.Deliveries {
 		if it, ok := g.queue.Done(to.member, d); ok && x.Nack {
-			g.queue.Return(it)
+			s.returned(to, it, x.Delay)
 		}
 	}
 	s.count(g)

@@ -109,11 +109,12 @@ func (s *TopicServer) postpone(f *feed, list []*commit) {
 	a, err := &f.later, s.openAgenda(f)
 	n := 0
 	for _, c := range group {
-		if err == nil {
-			err = a.reserve(f.name)
+		failed := err
+		if failed == nil {
+			failed = s.reserve(f, len(c.m.Frame()))
 		}
-		if err != nil {
-			c.end(err)
+		if failed != nil {
+			c.end(failed)
 			continue
 		}
 		group[n] = c
@@ -125,42 +126,47 @@ func (s *TopicServer) postpone(f *feed, list []*commit) {
 	}
 	appendGroup(a.log, group)
 	for _, c := range group {
+		size := len(c.m.Frame())
 		switch {
 		case c.err != nil:
-			a.cancel()
+			s.uncount(a, size)
 		case c.rsp.Duplicate:
-			s.reenter(f, c.rsp.Offset)
+			if s.reenter(f, c.rsp.Offset, size) {
+				c.rsp.Scheduled = f.scheduledID(c.rsp.Offset)
+			}
 		default:
-			c.rsp.Due = dueOf(c.m.More, now)
-			s.attend(f, a.enter(at(c.rsp.Due, c.rsp.Offset)))
+			c.rsp.Due, c.rsp.Scheduled = dueOf(c.m.More, now), f.scheduledID(c.rsp.Offset)
+			s.attend(f, a.enter(at(c.rsp.Due, c.rsp.Offset, size)))
 		}
 		c.rsp.Offset = 0 // it has none in its topic yet
 		c.end(c.err)
 	}
 }
 
-// reenter sees to it that a message which was in the log already waits, and counts it for
-// who has reserved a place: whether the first one was kept nobody may have known. One that
-// is just being published is a duplicate when it comes again.
-func (s *TopicServer) reenter(f *feed, offset uint64) {
+// reenter sees to it that a message which was in the log already waits, and reports whether
+// it does: whether the first one was kept nobody may have known. One that is just being
+// published is a duplicate when it comes again. size is what the caller has reserved.
+func (s *TopicServer) reenter(f *feed, offset uint64, size int) (waits bool) {
 	a := &f.later
+	defer s.uncount(a, size)
 	if a.holds(offset) {
-		a.cancel()
-		return
+		return true
 	}
 	entries, err := a.log.Read(context.Background(), offset, 1, 1)
 	if err != nil || len(entries) == 0 || entries[0].Offset != offset { // it is over
-		a.cancel()
-		return
+		return false
 	}
-	s.attend(f, a.enter(at(s.dueOfKept(&entries[0]), offset)))
+	found := at(s.dueOfKept(&entries[0]), offset, len(entries[0].Data))
+	s.countFound(a, appointments{found})
+	s.attend(f, a.enter(found))
+	return true
 }
 
 // publishDue publishes messages that are due as if their publishers did it now, in order.
 // It returns those whose time is over, published now, or before, or not there any more, and
 // those that are left: what is too much at a time, and, beside an error, what is to be
 // tried again.
-func (s *TopicServer) publishDue(f *feed, list []appointment) (over []uint64, left []appointment, err error) {
+func (s *TopicServer) publishDue(f *feed, list []appointment) (over, left []appointment, err error) {
 	var group []*commit // nil: it is over
 	for size := 0; len(group) < len(list) && size < commitGroupSize; {
 		ap := list[len(group)]
@@ -177,11 +183,13 @@ func (s *TopicServer) publishDue(f *feed, list []appointment) (over []uint64, le
 	}
 	s.commit(f, slices.DeleteFunc(slices.Clone(group), func(c *commit) bool { return c == nil }))
 	for i, c := range group {
-		if failed := s.outcome(f, list[i], c); failed != nil {
-			left, err = append(left, list[i]), cmp.Or(err, failed)
+		ap := list[i]
+		if failed := s.outcome(f, ap, c); failed != nil {
+			ap.tried = ap.tried || abstract.CodeOf(failed) == abstract.UnknownFate
+			left, err = append(left, ap), cmp.Or(err, failed)
 			continue
 		}
-		over = append(over, list[i].offset)
+		over = append(over, ap)
 	}
 	return over, append(left, list[len(group):]...), err
 }

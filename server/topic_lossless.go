@@ -57,6 +57,7 @@ type holdup struct {
 	to    *subscriber
 	group *group // nil: the subscriber itself
 	need  int    // bytes
+	over  <-chan struct{}
 }
 
 // String says who it is.
@@ -70,7 +71,7 @@ func (h *holdup) String() string {
 // await waits until there may be room. ctx is the publisher's.
 func (h *holdup) await(ctx context.Context, pause time.Duration) error {
 	if h.group == nil && h.to.Room() < h.need {
-		h.to.awaitRoom(ctx, h.need)
+		h.to.awaitRoom(ctx, h.need, h.over)
 	} else { // in its group's queue, or behind what the topic has kept
 		sleep(ctx, pause)
 	}
@@ -106,6 +107,10 @@ func (s *TopicServer) fullest(f *feed, size int) (*holdup, error) {
 	}
 	for _, sub := range s.topics.Others(slices.Clone(subs), f.name) {
 		if h := s.holdsUp(f, sub.Lane.(*subscriber), size); h != nil {
+			if f.lossless == nil {
+				f.lossless = make(chan struct{})
+			}
+			h.over = f.lossless
 			return h, nil
 		}
 	}
@@ -138,8 +143,9 @@ func errRemoved(name string) *abstract.Error {
 }
 
 // awaitRoom waits until the subscriber's queue takes n bytes without dropping any. It
-// returns false when ctx has ended, the subscription, or its connection.
-func (to *subscriber) awaitRoom(ctx context.Context, n int) bool {
+// returns false when ctx has ended, the subscription, its connection, or what over, which
+// may be nil, stands for.
+func (to *subscriber) awaitRoom(ctx context.Context, n int, over <-chan struct{}) bool {
 	var room chan struct{}
 	for pause := roomEvery; to.Room() < n; pause = min(2*pause, roomSeldom) {
 		to.conn.Flush()
@@ -156,6 +162,9 @@ func (to *subscriber) awaitRoom(ctx context.Context, n int) bool {
 		case <-timer.C:
 		case <-to.conn.ctx.Done():
 		case <-ctx.Done():
+		case <-over:
+			timer.Stop()
+			return false
 		}
 		timer.Stop()
 		if to.ended.Load() || to.conn.ctx.Err() != nil || ctx.Err() != nil {

@@ -72,7 +72,7 @@ type topicInfo struct {
 	First       uint64          `json:"first"`
 	Last        uint64          `json:"last"`
 	Subscribers int             `json:"subscribers"`
-	Later       int64           `json:"later,omitempty"`
+	Later       int             `json:"later,omitempty"`
 	Groups      []groupInfo     `json:"groups,omitempty"`
 	Present     []presence      `json:"present,omitempty"`
 	Consumers   []consumerInfo  `json:"consumers,omitempty"`
@@ -82,6 +82,8 @@ type groupInfo struct {
 	Group   string `json:"group"`
 	Members int    `json:"members"`
 	Waiting int    `json:"waiting"`
+	Resting int    `json:"resting,omitempty"`
+	Failed  uint64 `json:"failed,omitempty"`
 }
 
 // maxPresent bounds how many subscribers, and groups, an answer names.
@@ -120,7 +122,7 @@ func (s *TopicServer) info(c *conn, m *message.TopicRequest) (*message.TopicResp
 	all := s.topics.Others(slices.Clone(subs), f.name)
 	info := topicInfo{
 		Topic: f.name, Epoch: f.epoch, Settings: message.WriteTopicSettings(f.settings), First: first, Last: last, Subscribers: len(all),
-		Later: max(0, f.later.waiting.Load()), Consumers: consumers,
+		Later: f.later.waiting(), Consumers: consumers,
 	}
 	for _, sub := range all {
 		if to := sub.Lane.(*subscriber); f.settings.Presence && !to.legacy && len(info.Present) < maxPresent {
@@ -129,7 +131,7 @@ func (s *TopicServer) info(c *conn, m *message.TopicRequest) (*message.TopicResp
 	}
 	for k, g := range s.groups {
 		if len(info.Groups) < maxPresent && topic.Match(k.filter, f.name) {
-			info.Groups = append(info.Groups, groupInfo{k.group, g.queue.Len(), g.queue.Waiting()})
+			info.Groups = append(info.Groups, g.info())
 		}
 	}
 	s.index.Unlock()
@@ -157,13 +159,30 @@ func (s *TopicServer) list(c *conn, m *message.TopicRequest) (*message.TopicResp
 		return nil, err
 	}
 	s.index.Lock()
-	names := s.topics.Topics(filter, after, most, func(name string) bool { return s.shows(c, name) })
+	names := s.topics.Topics(filter, after)
 	s.index.Unlock()
-	if names == nil {
-		names = []string{}
-	}
-	raw, err := message.Encode(names)
+	slices.Sort(names)
+	raw, err := message.Encode(s.shown(c, names, most))
 	return &message.TopicResponse{Info: raw}, err
+}
+
+// shown are the first names, and at most so many, that the asker may know of topics that are
+// still there.
+func (s *TopicServer) shown(c *conn, names []string, most int) []string {
+	list := make([]string, 0, min(len(names), most))
+	for part := range slices.Chunk(names, maxListed) {
+		s.index.Lock()
+		for _, name := range part {
+			if len(list) < most && s.shows(c, name) {
+				list = append(list, name)
+			}
+		}
+		s.index.Unlock()
+		if len(list) == most {
+			break
+		}
+	}
+	return list
 }
 
 // kept is one message of the answer to read.

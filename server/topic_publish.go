@@ -37,12 +37,11 @@ type subscriber struct {
 	sights abstract.Lane       // of notices who comes and goes; nil: it does not want to know
 	ended  atomic.Bool         // closed
 	legacy bool
-	leaves bool // it is taken out when it loses something
-	newest bool // it loses what comes, and not what waits
+	slow   abstract.SlowPolicy // what becomes of it when it does not keep up: see police
 
 	// What follows is behind the index's lock.
 	gone     bool
-	dropped  uint64           // newest: that it was not told of yet
+	dropped  uint64           // of the newest, that it was not told of yet
 	behind   map[*feed]uint64 // topics that a catch-up gives it, and the first offset that was published since
 	group    *group           // nil: it gets everything, or
 	consumer *consumer        // what the log hands out
@@ -209,21 +208,22 @@ func (s *TopicServer) pushTo(t *turn, f *feed, p *pushes, to *subscriber) int {
 		}
 	}
 	if f.settings.Durable && f.settings.Slow == abstract.SlowDropOldest && to.Room() < p.size() { // it reads on in the log
-		s.catchUp(to, stretch{f, f.log, p.first})
+		s.catchUp(to, stretch{feed: f, log: f.log, next: p.first})
 		return 1
 	}
 	reached := 0
 	for _, frame := range s.framesFor(p, to) {
-		if to.newest && s.refuses(to, &frame) {
+		if !s.takes(to, &frame) {
+			if to.gone {
+				t.touch(to.conn)
+				return reached
+			}
 			continue
 		}
 		if to.Queue(frame) == nil {
 			t.touch(to.conn)
 			reached = 1
 		}
-	}
-	if to.leaves && to.Missed() > 0 {
-		s.expel(to)
 	}
 	return reached
 }
@@ -258,6 +258,7 @@ func (s *TopicServer) Skipped() uint64 { return s.skipped.Load() }
 // the turn's, and used again.
 type pushes struct {
 	topic   string
+	epoch   string
 	run     []abstract.BaseMessage
 	kept    bool                // in the topic's log
 	entries []abstract.LogEntry // of it
@@ -274,7 +275,7 @@ type pushes struct {
 
 // begin takes the messages of a topic. queue is how much may wait at a subscriber.
 func (p *pushes) begin(f *feed, run []abstract.BaseMessage, queue int) {
-	p.topic, p.run, p.max = f.name, run, min(pushBytes, queue/pushShare)
+	p.topic, p.epoch, p.run, p.max = f.name, f.epoch, run, min(pushBytes, queue/pushShare)
 }
 
 // number makes the modern form of the messages, the first of which has this offset.
@@ -331,7 +332,7 @@ type form struct {
 
 // forget lets go of the messages.
 func (p *pushes) forget() {
-	p.topic, p.run, p.packed, p.kept = "", nil, nil, false
+	p.topic, p.epoch, p.run, p.packed, p.kept = "", "", nil, nil, false
 	p.forgetTags()
 	clear(p.others)
 	clear(p.entries)
@@ -395,16 +396,35 @@ func (f *form) within(limit int) (fit []abstract.Frame, skipped int) {
 
 // wanted returns the messages that pass a subscription's own filter.
 func (f *form) wanted(p *pushes, to *subscriber) (fit []abstract.Frame, skipped int) {
+	member := p.epochFor(to)
 	for i, b := range f.single {
 		switch {
 		case !to.wants(p.run[i].(*message.TopicRequest)):
-		case len(f.sized()[i]) > to.limit:
+		case len(f.sized()[i])+len(member) > to.limit:
 			skipped++
 		default:
+			if member != nil {
+				b = lv.Extend(make([]byte, 0, len(b)+len(member)), b, member)
+			}
 			fit = append(fit, abstract.Frame{Class: abstract.ClassTopic, Count: 1, Bytes: b})
 		}
 	}
 	return fit, skipped
+}
+
+// epochFor is what a push says of its incarnation to who is subscribed to some messages of
+// many topics, and may not get the first; nil: that is said already, or need not be.
+func (p *pushes) epochFor(to *subscriber) []byte {
+	if p.first == 1 || !to.mayMissFirst() {
+		return nil
+	}
+	return message.AppendMember(nil, "epoch", p.epoch)
+}
+
+// mayMissFirst reports whether a subscriber to many topics has a filter of its own, which
+// the first message of an incarnation need not pass.
+func (to *subscriber) mayMissFirst() bool {
+	return to.where != nil && to.sub.Tag != "" && topic.IsWild(to.sub.Filter)
 }
 
 // forLegacy returns the messages as existing programs take them: as strings.
@@ -432,7 +452,7 @@ func (p *pushes) forTag(tag string) *form {
 		return f
 	}
 	f := p.tagForm()
-	member := message.AppendMember(p.member[:0], "sub", tag)
+	member := appendTag(p.member[:0], tag, p.first == 1, p.epoch)
 	p.member = member
 	f.join(p.max, len(p.modern.single), func(dst []byte, i int) []byte {
 		return lv.Extend(dst, p.modern.single[i], member)
@@ -442,6 +462,16 @@ func (p *pushes) forTag(tag string) *form {
 	}
 	p.tagged[tag] = f
 	return f
+}
+
+// appendTag appends the subscriber's name for its subscription. With the first message of an
+// incarnation comes its epoch: who is subscribed to many topics learns it so.
+func appendTag(members []byte, tag string, first bool, epoch string) []byte {
+	members = message.AppendMember(members, "sub", tag)
+	if first {
+		members = message.AppendMember(members, "epoch", epoch)
+	}
+	return members
 }
 
 // tagForms is how many forms of tagged subscriptions are kept to be used again.

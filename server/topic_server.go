@@ -33,6 +33,8 @@ type TopicServer struct {
 	logs    abstract.TopicLog         // what topics keep in memory
 	durable abstract.TopicLog         // what they keep on disk; nil: nothing
 	broom   broom
+	ended   ended
+	backlog backlog // messages for later, of all topics
 
 	skipped atomic.Uint64 // pushes that were larger than their subscriber takes
 }
@@ -82,6 +84,7 @@ func (s *TopicServer) start() error {
 		defer s.index.Unlock()
 		_, ok := s.topics.Load(kvs, rev)
 		if ok {
+			s.ended.before = topic.LastEnd(kvs)
 			s.sweep(topic.RemovedIn(kvs))
 		}
 		return ok
@@ -137,6 +140,10 @@ func (s *TopicServer) onTopicRequest(t *turn, m *message.TopicRequest) {
 		err = s.forgetConsumer(c, m)
 	case abstract.TopicDelete:
 		err = s.deleteMessages(c, m)
+	case abstract.TopicScheduled:
+		rsp, err = s.listScheduled(c, m)
+	case abstract.TopicCancelScheduled:
+		err = s.cancelScheduled(c, m)
 	}
 	if err != nil {
 		c.refuse(m, err)
@@ -152,7 +159,11 @@ func (s *TopicServer) onTopicRequest(t *turn, m *message.TopicRequest) {
 // asksLog reports whether a request waits for the log of a durable topic.
 func (s *TopicServer) asksLog(m *message.TopicRequest) bool {
 	switch m.Op {
-	case abstract.TopicSubscribe, abstract.TopicInfo, abstract.TopicRead, abstract.TopicForget, abstract.TopicDelete:
+	case abstract.TopicSubscribe, abstract.TopicInfo, abstract.TopicRead, abstract.TopicForget, abstract.TopicDelete,
+		abstract.TopicScheduled, abstract.TopicCancelScheduled:
+		if m.More != nil && m.More.Resume != nil && topic.IsWild(m.Topic) {
+			return len(s.unseenLogs(m.Topic, 1)) > 0
+		}
 		s.index.Lock()
 		defer s.index.Unlock()
 		info, _ := s.topics.Topic(m.Topic)
@@ -197,8 +208,11 @@ func (s *TopicServer) apply(change abstract.Change) {
 		s.over(to, errRemoved(sub.Filter))
 		s.index.tell(to.conn)
 	}
+	removed := topic.RemovedBy(change)
+	s.endsUnused(removed)
 	s.forgetRemoved(change)
-	s.sweep(topic.RemovedBy(change))
+	s.policeChanged(change)
+	s.sweep(removed)
 	s.index.advanced()
 }
 

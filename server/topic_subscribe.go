@@ -91,7 +91,7 @@ func (s *TopicServer) subscribeTo(c *conn, m *message.TopicRequest, x *message.T
 	s.welcome(to)
 	s.announce(f, to, abstract.TopicSubscribe)
 	if begin <= f.last && f.log != nil {
-		s.catchUp(to, stretch{f, f.log, begin})
+		s.catchUp(to, stretch{feed: f, log: f.log, next: begin})
 	}
 	return nil
 }
@@ -115,14 +115,8 @@ func (s *TopicServer) enter(c *conn, filter string, x *message.TopicExtras, sett
 	to = &subscriber{conn: c, legacy: !c.modern(), limit: min(c.judge.MaxFrame(), s.ep.cfg.maxQueued), sub: sub, where: ownWords(x.Where)}
 	cfg := abstract.LaneConfig{MaxBytes: s.ep.limits.Load().SubscriberQueue, Policy: abstract.CloseConnection}
 	if c.modern() {
-		cfg.Policy, cfg.Gap = abstract.DropOldest, to.gap
-		switch settings.Slow {
-		case abstract.SlowDropNewest:
-			cfg.Policy, to.newest = abstract.DropNewest, true
-		case abstract.SlowDisconnect:
-			cfg.Policy = abstract.DropNewest
-			to.leaves = true
-		}
+		cfg.Gap = to.gap
+		cfg.Policy, to.slow = lanePolicy(settings.Slow), settings.Slow
 		if x.Group != "" || x.Name != "" { // what a member has no room for stays with the group
 			cfg.Policy = abstract.CloseConnection
 		}
@@ -205,42 +199,6 @@ func (s *TopicServer) catchOn(f *feed, last uint64) {
 	defer s.index.Unlock()
 	s.fill(f, last)
 }
-
-// subscribeWild makes a subscription to all topics that a filter names.
-func (s *TopicServer) subscribeWild(c *conn, m *message.TopicRequest, x *message.TopicExtras) error {
-	if x.Name != "" {
-		return abstract.Errorf(abstract.InvalidOp, "a durable consumer is one topic's own: %q names many; subscribe to each, or leave out the name", m.Topic)
-	}
-	if x.From.Where > message.FromLast {
-		return abstract.Errorf(abstract.InvalidOp, "a subscription to many topics begins with what is new, or with the last message of each: an offset or a time is one topic's own")
-	}
-	s.index.Lock()
-	defer s.index.Unlock()
-	to, fresh, err := s.enter(c, m.Topic, x, &abstract.TopicSettings{})
-	if err != nil {
-		return err
-	}
-	c.subscribed(m, &message.TopicResponse{})
-	if fresh {
-		s.welcome(to)
-	}
-	if !fresh || x.From.Where != message.FromLast {
-		return nil
-	}
-	var spans []stretch
-	for _, name := range s.topics.Topics(m.Topic, "", maxRetained, nil) {
-		if f, err := s.feedOf(name); err == nil && (f.log != nil || f.settings.Durable) && f.admits(c) {
-			spans = append(spans, stretch{f, f.log, lastOne})
-		}
-	}
-	if len(spans) > 0 {
-		s.catchUp(to, spans...)
-	}
-	return nil
-}
-
-// maxRetained bounds how many topics' last messages a subscription with wildcards gets.
-const maxRetained = 4096
 
 // gap is the notice to a subscriber that it has lost messages. It needs no lock.
 func (to *subscriber) gap(missed uint64) abstract.Frame {

@@ -33,7 +33,7 @@ func (s *TopicServer) fill(f *feed, last uint64) {
 		for _, sub := range s.topics.Others(slices.Clone(subs), f.name) {
 			to := sub.Lane.(*subscriber)
 			if _, behind := to.behind[f]; !behind && to.group == nil && to.consumer == nil {
-				s.catchUp(to, stretch{f, f.log, f.last + 1})
+				s.catchUp(to, stretch{feed: f, log: f.log, next: f.last + 1})
 			}
 		}
 	}

@@ -147,8 +147,11 @@ func TestAMessageForLaterThatNobodyKnewOfIsPublishedOnce(t *testing.T) {
 	})
 }
 
-// Consumer opens one that has nothing to deliver.
+// Consumer opens one that has nothing to deliver, unless there is a dealer.
 func (l *fakeLog) Consumer(context.Context, string, abstract.ConsumerConfig) (abstract.LogConsumer, error) {
+	if l.of.deal != nil {
+		return l.of.deal, nil
+	}
 	return idle{}, nil
 }
 
@@ -159,6 +162,7 @@ func (idle) Fetch(ctx context.Context, _ int) ([]abstract.LogDelivery, error) {
 	return nil, ctx.Err()
 }
 func (idle) Info(context.Context) (abstract.ConsumerInfo, error) { return abstract.ConsumerInfo{}, nil }
+func (idle) Ack(context.Context, ...abstract.LogDelivery) error  { return nil }
 func (idle) Close() error                                        { return nil }
 
 func TestAConsumerWithoutMembersIsNotServed(t *testing.T) {

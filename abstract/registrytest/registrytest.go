@@ -38,7 +38,7 @@ type Fixture struct {
 }
 
 // patience is how long something may take that must happen: far longer than it does.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // Run runs the suite.
 func Run(t *testing.T, f Fixture) {
@@ -91,10 +91,6 @@ func fresh(name string) string {
 	return fmt.Sprintf("suite%d.%s", unique.n, name)
 }
 
-func provider(method string, port int) abstract.Provider {
-	return abstract.Provider{Method: method, Host: abstract.Host{IP: "10.0.0.1", Port: port}, Instance: fmt.Sprintf("i%d", port), Hello: true}
-}
-
 func (f Fixture) open(t *testing.T) abstract.Registry {
 	t.Helper()
 	r := f.New(t)
@@ -102,145 +98,35 @@ func (f Fixture) open(t *testing.T) abstract.Registry {
 	return r
 }
 
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// watch is a follower that notes everything.
-type watch struct {
-	t      *testing.T
-	method string
-	mu     sync.Mutex
-	all    []abstract.Providers
-	more   chan struct{}
-}
-
-func follow(t *testing.T, r abstract.Registry, method string) *watch {
-	t.Helper()
-	w := &watch{t: t, method: method, more: make(chan struct{}, 1)}
-	stop := r.Follow(method, func(p abstract.Providers) {
-		w.mu.Lock()
-		w.checks(p)
-		w.all = append(w.all, p)
-		w.mu.Unlock()
-		select {
-		case w.more <- struct{}{}:
-		default:
-		}
-	})
-	t.Cleanup(stop)
-	return w
-}
-
-// checks looks whether what came and went makes the list of what was told before. It is
-// called with the lock held.
-func (w *watch) checks(p abstract.Providers) {
-	if p.Err != nil {
-		return
-	}
-	id := func(p abstract.Provider) string { return p.Host.String() + p.Instance }
-	there := make(map[string]bool)
-	if n := len(w.all); n > 0 {
-		for _, q := range w.all[n-1].List {
-			there[id(q)] = true
-		}
-	}
-	for _, q := range p.Offline {
-		assert.True(w.t, there[id(q)], "%s went offline and was not there", q.Host)
-		delete(there, id(q))
-	}
-	for _, q := range p.Online {
-		assert.False(w.t, there[id(q)], "%s came online and was there", q.Host)
-		there[id(q)] = true
-	}
-	list := make(map[string]bool)
-	for _, q := range p.List {
-		list[id(q)] = true
-	}
-	assert.Equal(w.t, there, list, "the list is not what came and went")
-}
-
-// until waits for a state that is as wanted.
-func (w *watch) until(what string, wanted func(abstract.Providers) bool) abstract.Providers {
-	w.t.Helper()
-	late := time.NewTimer(patience)
-	defer late.Stop()
-	for {
-		w.mu.Lock()
-		n := len(w.all)
-		var last abstract.Providers
-		if n > 0 {
-			last = w.all[n-1]
-		}
-		w.mu.Unlock()
-		if n > 0 && last.Err == nil && wanted(last) {
-			return last
-		}
-		select {
-		case <-w.more:
-		case <-late.C:
-			require.Failf(w.t, "the follower never saw "+what, "its last state is %+v", last)
-		}
-	}
-}
-
-func (w *watch) untilPorts(ports ...int) abstract.Providers {
-	w.t.Helper()
-	return w.until(fmt.Sprintf("ports %v", ports), func(p abstract.Providers) bool { return equalPorts(p.List, ports) })
-}
-
-func equalPorts(list []abstract.Provider, ports []int) bool {
-	var have []int
-	for _, p := range list {
-		have = append(have, p.Host.Port)
-	}
-	slices.Sort(have)
-	want := slices.Sorted(slices.Values(ports))
-	return slices.Equal(have, want)
-}
-
-// offline returns who was told gone.
-func (w *watch) offline() []abstract.Provider {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var gone []abstract.Provider
-	for _, p := range w.all {
-		gone = append(gone, p.Offline...)
-	}
-	return gone
-}
-
 func registered(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
 	m := fresh("get")
-	list, err := r.Discover(within(t), m)
+	list, err := r.Discover(Within(t), m)
 	require.NoError(t, err, "nobody is no error")
 	require.Empty(t, list)
-	require.NoError(t, r.Register(within(t), provider(m, 1), provider(m, 2)))
-	w := follow(t, other, m)
-	w.untilPorts(1, 2)
-	list, err = other.Discover(within(t), m)
+	require.NoError(t, r.Register(Within(t), Provider(m, 1), Provider(m, 2)))
+	w := Follow(t, other, m)
+	w.UntilPorts(1, 2)
+	list, err = other.Discover(Within(t), m)
 	require.NoError(t, err)
 	require.True(t, equalPorts(list, []int{1, 2}))
 	for _, p := range list {
-		assert.Equal(t, provider(m, p.Host.Port), p)
+		assert.Equal(t, Provider(m, p.Host.Port), p)
 	}
 }
 
 func followed(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
 	m := fresh("get")
-	w := follow(t, other, m)
-	first := w.untilPorts()
+	w := Follow(t, other, m)
+	first := w.UntilPorts()
 	assert.Empty(t, first.Online)
-	require.NoError(t, r.Register(within(t), provider(m, 1)))
-	assert.Len(t, w.untilPorts(1).Online, 1)
-	require.NoError(t, r.Register(within(t), provider(m, 2)))
-	w.untilPorts(1, 2)
-	require.NoError(t, r.Unregister(within(t), provider(m, 1)))
-	p := w.untilPorts(2)
+	require.NoError(t, r.Register(Within(t), Provider(m, 1)))
+	assert.Len(t, w.UntilPorts(1).Online, 1)
+	require.NoError(t, r.Register(Within(t), Provider(m, 2)))
+	w.UntilPorts(1, 2)
+	require.NoError(t, r.Unregister(Within(t), Provider(m, 1)))
+	p := w.UntilPorts(2)
 	if assert.Len(t, p.Offline, 1) {
 		assert.Equal(t, 1, p.Offline[0].Host.Port)
 	}
@@ -248,22 +134,22 @@ func followed(t *testing.T, f Fixture) {
 
 func traits(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
-	p := provider(fresh("get"), 1)
+	p := Provider(fresh("get"), 1)
 	p.Traits = abstract.Traits{Weight: 7, Zone: "wést", Version: "1.2", Tags: abstract.NewTags("b", "a"), Meta: abstract.NewMeta(map[string]string{"k": `"v"`})}
-	require.NoError(t, r.Register(within(t), p))
-	follow(t, other, p.Method).until("its traits", func(s abstract.Providers) bool { return len(s.List) == 1 && s.List[0] == p })
+	require.NoError(t, r.Register(Within(t), p))
+	Follow(t, other, p.Method).Until("its traits", func(s abstract.Providers) bool { return len(s.List) == 1 && s.List[0] == p })
 }
 
 func changed(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
-	p := provider(fresh("get"), 1)
-	require.NoError(t, r.Register(within(t), p))
-	w := follow(t, other, p.Method)
-	w.untilPorts(1)
+	p := Provider(fresh("get"), 1)
+	require.NoError(t, r.Register(Within(t), p))
+	w := Follow(t, other, p.Method)
+	w.UntilPorts(1)
 	p.Weight = 9
-	require.NoError(t, r.Register(within(t), p))
-	w.until("the new weight", func(s abstract.Providers) bool { return len(s.List) == 1 && s.List[0].Weight == 9 })
-	assert.Empty(t, w.offline())
+	require.NoError(t, r.Register(Within(t), p))
+	w.Until("the new weight", func(s abstract.Providers) bool { return len(s.List) == 1 && s.List[0].Weight == 9 })
+	assert.Empty(t, w.Gone())
 }
 
 func names(t *testing.T, f Fixture) {
@@ -271,43 +157,43 @@ func names(t *testing.T, f Fixture) {
 	unique := fresh("")
 	for i, name := range []string{"plain", "a/b", "..", ".", "dot.", "ünï.çøde", "a@b", "a%2Fb", "with space", "x.y.z", "q?r#s", "a.b", "_.get", "get", "_", "%5F.get"} {
 		m := unique + name
-		require.NoError(t, r.Register(within(t), provider(m, i+1)), name)
-		follow(t, other, m).untilPorts(i + 1)
+		require.NoError(t, r.Register(Within(t), Provider(m, i+1)), name)
+		Follow(t, other, m).UntilPorts(i + 1)
 	}
 }
 
 func twice(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
 	m := fresh("get")
-	require.NoError(t, r.Register(within(t), provider(m, 1)))
-	require.NoError(t, r.Register(within(t), provider(m, 1), provider(m, 1)))
-	w := follow(t, other, m)
-	w.untilPorts(1)
-	require.NoError(t, r.Unregister(within(t), provider(m, 1)))
-	w.untilPorts()
+	require.NoError(t, r.Register(Within(t), Provider(m, 1)))
+	require.NoError(t, r.Register(Within(t), Provider(m, 1), Provider(m, 1)))
+	w := Follow(t, other, m)
+	w.UntilPorts(1)
+	require.NoError(t, r.Unregister(Within(t), Provider(m, 1)))
+	w.UntilPorts()
 }
 
 func absent(t *testing.T, f Fixture) {
-	require.NoError(t, f.open(t).Unregister(within(t), provider(fresh("get"), 1)))
+	require.NoError(t, f.open(t).Unregister(Within(t), Provider(fresh("get"), 1)))
 }
 
 func apart(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
 	a := fresh("get")
 	b := a + "All"
-	require.NoError(t, r.Register(within(t), provider(a, 1), provider(b, 2)))
-	follow(t, other, a).untilPorts(1)
-	follow(t, other, b).untilPorts(2)
+	require.NoError(t, r.Register(Within(t), Provider(a, 1), Provider(b, 2)))
+	Follow(t, other, a).UntilPorts(1)
+	Follow(t, other, b).UntilPorts(2)
 }
 
 func closes(t *testing.T, f Fixture) {
 	r, other := f.New(t), f.open(t)
 	m := fresh("get")
-	require.NoError(t, r.Register(within(t), provider(m, 1)))
-	w := follow(t, other, m)
-	w.untilPorts(1)
+	require.NoError(t, r.Register(Within(t), Provider(m, 1)))
+	w := Follow(t, other, m)
+	w.UntilPorts(1)
 	require.NoError(t, r.Close())
-	w.untilPorts()
+	w.UntilPorts()
 }
 
 func vanishes(t *testing.T, f Fixture) {
@@ -316,13 +202,13 @@ func vanishes(t *testing.T, f Fixture) {
 	}
 	r, keeps, other := f.New(t), f.open(t), f.open(t)
 	m := fresh("get")
-	require.NoError(t, r.Register(within(t), provider(m, 1)))
-	require.NoError(t, keeps.Register(within(t), provider(m, 2)))
-	w := follow(t, other, m)
-	w.untilPorts(1, 2)
+	require.NoError(t, r.Register(Within(t), Provider(m, 1)))
+	require.NoError(t, keeps.Register(Within(t), Provider(m, 2)))
+	w := Follow(t, other, m)
+	w.UntilPorts(1, 2)
 	f.Abandon(t, r)
-	w.untilPorts(2)
-	assert.Len(t, w.offline(), 1)
+	w.UntilPorts(2)
+	assert.Len(t, w.Gone(), 1)
 }
 
 func succeeds(t *testing.T, f Fixture) {
@@ -330,43 +216,43 @@ func succeeds(t *testing.T, f Fixture) {
 		return
 	}
 	old, next, other := f.New(t), f.open(t), f.open(t)
-	p := provider(fresh("get"), 1)
+	p := Provider(fresh("get"), 1)
 	p.Instance = "old"
-	require.NoError(t, old.Register(within(t), p))
-	w := follow(t, other, p.Method)
-	w.untilPorts(1)
+	require.NoError(t, old.Register(Within(t), p))
+	w := Follow(t, other, p.Method)
+	w.UntilPorts(1)
 	f.Abandon(t, old)
 	p.Instance = "new"
-	require.NoError(t, next.Register(within(t), p))
-	w.until("the new process alone", func(s abstract.Providers) bool { return len(s.List) == 1 && s.List[0].Instance == "new" })
+	require.NoError(t, next.Register(Within(t), p))
+	w.Until("the new process alone", func(s abstract.Providers) bool { return len(s.List) == 1 && s.List[0].Instance == "new" })
 }
 
 func restarts(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
 	m, late := fresh("get"), fresh("late")
-	require.NoError(t, r.Register(within(t), provider(m, 1), provider(m, 2)))
-	w := follow(t, other, m)
-	w.untilPorts(1, 2)
+	require.NoError(t, r.Register(Within(t), Provider(m, 1), Provider(m, 2)))
+	w := Follow(t, other, m)
+	w.UntilPorts(1, 2)
 	f.Restart(t)
-	require.NoError(t, r.Register(within(t), provider(late, 3)), "it works again")
-	follow(t, other, late).untilPorts(3)
-	follow(t, f.open(t), m).untilPorts(1, 2) // for those who come now
-	assert.Empty(t, w.offline())
+	require.NoError(t, r.Register(Within(t), Provider(late, 3)), "it works again")
+	Follow(t, other, late).UntilPorts(3)
+	Follow(t, f.open(t), m).UntilPorts(1, 2) // for those who come now
+	assert.Empty(t, w.Gone())
 }
 
 func pauses(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
 	m := fresh("get")
-	require.NoError(t, r.Register(within(t), provider(m, 1), provider(m, 2)))
-	w := follow(t, other, m)
-	w.untilPorts(1, 2)
+	require.NoError(t, r.Register(Within(t), Provider(m, 1), Provider(m, 2)))
+	w := Follow(t, other, m)
+	w.UntilPorts(1, 2)
 	f.Pause(t)
-	require.NoError(t, r.Register(within(t), provider(m, 3)))
-	w.untilPorts(1, 2, 3)
-	follow(t, f.open(t), m).untilPorts(1, 2, 3)
-	require.NoError(t, r.Unregister(within(t), provider(m, 1)))
-	w.untilPorts(2, 3) // the watch is right after it, too
-	for _, p := range w.offline() {
+	require.NoError(t, r.Register(Within(t), Provider(m, 3)))
+	w.UntilPorts(1, 2, 3)
+	Follow(t, f.open(t), m).UntilPorts(1, 2, 3)
+	require.NoError(t, r.Unregister(Within(t), Provider(m, 1)))
+	w.UntilPorts(2, 3) // the watch is right after it, too
+	for _, p := range w.Gone() {
 		assert.Equal(t, 1, p.Host.Port, "nobody else was ever gone")
 	}
 }
@@ -374,33 +260,33 @@ func pauses(t *testing.T, f Fixture) {
 func meanwhile(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
 	m := fresh("get")
-	require.NoError(t, r.Register(within(t), provider(m, 1), provider(m, 2)))
-	w := follow(t, other, m)
-	w.untilPorts(1, 2)
+	require.NoError(t, r.Register(Within(t), Provider(m, 1), Provider(m, 2)))
+	w := Follow(t, other, m)
+	w.UntilPorts(1, 2)
 	ended := make(chan error, 1)
-	ctx := within(t)
+	ctx := Within(t)
 	f.Restart(t)
-	go func() { ended <- r.Unregister(ctx, provider(m, 1)) }()
+	go func() { ended <- r.Unregister(ctx, Provider(m, 1)) }()
 	require.NoError(t, <-ended)
-	w.untilPorts(2)
+	w.UntilPorts(2)
 }
 
 func many(t *testing.T, f Fixture) {
 	const clients, rounds = 4, 15
 	m := fresh("get")
-	watchers := []*watch{follow(t, f.open(t), m), follow(t, f.open(t), m)}
+	watchers := []*Follower{Follow(t, f.open(t), m), Follow(t, f.open(t), m)}
 	var ended sync.WaitGroup
 	for c := range clients {
 		r := f.open(t)
 		ended.Go(func() {
 			for i := range rounds {
-				p := provider(m, 100*(c+1)+i%3)
-				assert.NoError(t, r.Register(within(t), p))
+				p := Provider(m, 100*(c+1)+i%3)
+				assert.NoError(t, r.Register(Within(t), p))
 				if i%2 == 0 {
-					assert.NoError(t, r.Unregister(within(t), p))
+					assert.NoError(t, r.Unregister(Within(t), p))
 				}
 			}
-			assert.NoError(t, r.Register(within(t), provider(m, 100*(c+1)+99)))
+			assert.NoError(t, r.Register(Within(t), Provider(m, 100*(c+1)+99)))
 		})
 	}
 	ended.Wait()
@@ -417,7 +303,7 @@ func many(t *testing.T, f Fixture) {
 		}
 	}
 	for _, w := range watchers {
-		w.untilPorts(want...)
+		w.UntilPorts(want...)
 	}
 }
 
@@ -437,10 +323,10 @@ func churn(t *testing.T, f Fixture) {
 	t.Logf("seed %d", seed)
 	m := fresh("get")
 	other := m + "2" // a method of the same service
-	var watchers []*watch
+	var watchers []*Follower
 	for range watching {
 		r := f.open(t)
-		watchers = append(watchers, follow(t, r, m), follow(t, r, other))
+		watchers = append(watchers, Follow(t, r, m), Follow(t, r, other))
 	}
 	var ended sync.WaitGroup
 	done := make(chan struct{}, clients*steps)
@@ -451,16 +337,16 @@ func churn(t *testing.T, f Fixture) {
 		chance := rand.New(rand.NewPCG(seed, uint64(c)))
 		ended.Go(func() {
 			base := 100 * (c + 1)
-			assert.NoError(t, r.Register(within(t), provider(m, base+stays)))
+			assert.NoError(t, r.Register(Within(t), Provider(m, base+stays)))
 			on := map[string]map[int]bool{m: {base + stays: true}, other: {}}
 			for range steps {
 				method, port := []string{m, other}[chance.IntN(2)], base+chance.IntN(ports)
-				p := provider(method, port)
+				p := Provider(method, port)
 				p.Weight = 1 + chance.IntN(3)
 				if on[method][port] = chance.IntN(3) > 0; on[method][port] {
-					assert.NoError(t, r.Register(within(t), p))
+					assert.NoError(t, r.Register(Within(t), p))
 				} else {
-					assert.NoError(t, r.Unregister(within(t), p))
+					assert.NoError(t, r.Unregister(Within(t), p))
 				}
 				done <- struct{}{}
 			}
@@ -483,14 +369,14 @@ func churn(t *testing.T, f Fixture) {
 	}
 	ended.Wait()
 	for _, w := range watchers {
-		w.untilPorts(want[w.method]...)
-		for _, p := range w.offline() {
+		w.UntilPorts(want[w.method]...)
+		for _, p := range w.Gone() {
 			assert.True(t, f.Bound || p.Host.Port%100 != stays, "%s was told offline, and never went", p.Host)
 		}
 	}
 	late := f.open(t)
 	for method, ports := range want {
-		follow(t, late, method).untilPorts(ports...)
+		Follow(t, late, method).UntilPorts(ports...)
 	}
 }
 
@@ -498,19 +384,19 @@ func churn(t *testing.T, f Fixture) {
 // the meantime does not take that away.
 func instances(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
-	p := provider(fresh("get"), 1)
+	p := Provider(fresh("get"), 1)
 	p.Instance = "old"
-	require.NoError(t, r.Register(within(t), p))
+	require.NoError(t, r.Register(Within(t), p))
 	q := p
 	q.Instance = "new"
-	require.NoError(t, f.open(t).Register(within(t), q))
-	w := follow(t, other, p.Method)
+	require.NoError(t, f.open(t).Register(Within(t), q))
+	w := Follow(t, other, p.Method)
 	isNew := func(s abstract.Providers) bool {
 		return slices.ContainsFunc(s.List, func(p abstract.Provider) bool { return p.Instance == "new" })
 	}
-	w.until("the new one", isNew)
-	require.NoError(t, r.Unregister(within(t), p))
-	list, err := f.open(t).Discover(within(t), p.Method)
+	w.Until("the new one", isNew)
+	require.NoError(t, r.Unregister(Within(t), p))
+	list, err := f.open(t).Discover(Within(t), p.Method)
 	require.NoError(t, err)
 	require.True(t, isNew(abstract.Providers{List: list}), "it stays: %v", list)
 }
@@ -518,16 +404,16 @@ func instances(t *testing.T, f Fixture) {
 // duplicates: providers are told apart by their address, too.
 func duplicates(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
-	p := provider(fresh("get"), 1)
+	p := Provider(fresh("get"), 1)
 	q := p
 	q.Host.Port = 2
-	require.NoError(t, r.Register(within(t), p, q))
-	w := follow(t, other, p.Method)
-	w.untilPorts(1, 2)
-	require.NoError(t, r.Unregister(within(t), p))
-	w.untilPorts(2)
-	require.NoError(t, f.open(t).Register(within(t), p))
-	w.untilPorts(1, 2)
+	require.NoError(t, r.Register(Within(t), p, q))
+	w := Follow(t, other, p.Method)
+	w.UntilPorts(1, 2)
+	require.NoError(t, r.Unregister(Within(t), p))
+	w.UntilPorts(2)
+	require.NoError(t, f.open(t).Register(Within(t), p))
+	w.UntilPorts(1, 2)
 }
 
 func impossible(t *testing.T, f Fixture) {
@@ -541,13 +427,13 @@ func impossible(t *testing.T, f Fixture) {
 			p.Meta = abstract.NewMeta(map[string]string{"k": strings.Repeat("x", abstract.MaxMeta)})
 		},
 	} {
-		p := provider(fresh("get"), 1)
+		p := Provider(fresh("get"), 1)
 		change(&p)
-		err := r.Register(within(t), p)
+		err := r.Register(Within(t), p)
 		assert.True(t, errors.Is(err, abstract.ErrInvalidParams) || errors.Is(err, abstract.ErrInvalidMessage), "%s: %v", name, err)
 	}
-	p := provider(fresh("get"), 1)
-	require.NoError(t, r.Register(within(t), p), "it goes on working")
+	p := Provider(fresh("get"), 1)
+	require.NoError(t, r.Register(Within(t), p), "it goes on working")
 }
 
 // leaves: a method that was followed and left can be followed again, and again.
@@ -555,7 +441,7 @@ func leaves(t *testing.T, f Fixture) {
 	r, other := f.open(t), f.open(t)
 	m := fresh("get")
 	for i := range 5 {
-		require.NoError(t, r.Register(within(t), provider(m, i+1)))
+		require.NoError(t, r.Register(Within(t), Provider(m, i+1)))
 		told := make(chan abstract.Providers, 100)
 		stop := other.Follow(m, func(p abstract.Providers) { told <- p })
 		for p := range told {
@@ -566,8 +452,8 @@ func leaves(t *testing.T, f Fixture) {
 		stop()
 		stop()
 		before := len(told)
-		require.NoError(t, r.Register(within(t), provider(m, 100+i)))
-		require.NoError(t, r.Unregister(within(t), provider(m, 100+i)))
+		require.NoError(t, r.Register(Within(t), Provider(m, 100+i)))
+		require.NoError(t, r.Unregister(Within(t), Provider(m, 100+i)))
 		assert.Len(t, told, before, "nobody is called after stop")
 	}
 }
@@ -586,15 +472,15 @@ func cancelled(t *testing.T, f Fixture) {
 	r := f.open(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	err := r.Register(ctx, provider(fresh("get"), 1))
+	err := r.Register(ctx, Provider(fresh("get"), 1))
 	require.ErrorIs(t, err, abstract.ErrCancelled)
 }
 
 func closed(t *testing.T, f Fixture) {
 	r := f.New(t)
 	require.NoError(t, r.Close())
-	require.ErrorIs(t, r.Register(within(t), provider(fresh("get"), 1)), abstract.ErrDisconnected)
-	_, err := r.Discover(within(t), fresh("get"))
+	require.ErrorIs(t, r.Register(Within(t), Provider(fresh("get"), 1)), abstract.ErrDisconnected)
+	_, err := r.Discover(Within(t), fresh("get"))
 	require.ErrorIs(t, err, abstract.ErrDisconnected)
 	require.ErrorIs(t, refusedFollowing(t, r, fresh("get")), abstract.ErrDisconnected)
 }
@@ -610,7 +496,7 @@ func refusedFollowing(t *testing.T, r abstract.Registry, method string) error {
 		stop()
 		assert.Empty(t, told, "it is told once")
 		return p.Err
-	case <-within(t).Done():
+	case <-Within(t).Done():
 		require.Fail(t, "the follower was never told", method)
 		return nil
 	}
@@ -620,7 +506,7 @@ func refusedFollowing(t *testing.T, r abstract.Registry, method string) error {
 func unaskable(t *testing.T, f Fixture) {
 	r := f.open(t)
 	for _, name := range []string{"", strings.Repeat("x", 1000)} {
-		_, err := r.Discover(within(t), name)
+		_, err := r.Discover(Within(t), name)
 		assert.True(t, errors.Is(err, abstract.ErrInvalidParams) || errors.Is(err, abstract.ErrInvalidMessage), "%d bytes: %v", len(name), err)
 		err = refusedFollowing(t, r, name)
 		assert.True(t, errors.Is(err, abstract.ErrInvalidParams) || errors.Is(err, abstract.ErrInvalidMessage), "%d bytes: %v", len(name), err)

@@ -39,10 +39,7 @@ func StartZooKeeper(t testing.TB) *ZooKeeper {
 	if _, err := exec.LookPath("java"); err != nil {
 		notTested(t, "there is no java: apt-get install default-jre-headless brings it")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	z := &ZooKeeper{Addr: l.Addr().String(), dir: t.TempDir()}
-	require.NoError(t, l.Close())
+	z := &ZooKeeper{Addr: FreeAddr(t), dir: t.TempDir()}
 	_, port, _ := net.SplitHostPort(z.Addr)
 	config := fmt.Sprintf("tickTime=200\ninitLimit=10\nsyncLimit=5\ndataDir=%s/data\nclientPort=%s\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n"+
 		"maxClientCnxns=0\nminSessionTimeout=400\nmaxSessionTimeout=60000\n4lw.commands.whitelist=*\n", z.dir, port)
@@ -67,7 +64,7 @@ func (z *ZooKeeper) Run(t testing.TB) {
 		"-cp", z.dir+":"+zooKeeperJar, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(z.dir, "zoo.cfg"))
 	z.cmd.Stdout, z.cmd.Stderr = io.Discard, io.Discard
 	require.NoError(t, z.cmd.Start())
-	require.Eventually(t, z.serves, time.Minute, 50*time.Millisecond, "ZooKeeper does not serve")
+	require.Eventually(t, z.serves, 2*time.Minute, 50*time.Millisecond, "ZooKeeper does not serve")
 }
 
 // serves asks the server whether it does: it listens earlier.

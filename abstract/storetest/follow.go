@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a change may take to be told before a test gives up.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // recorder collects what a follower is told.
 type recorder struct {

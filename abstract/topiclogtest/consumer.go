@@ -3,6 +3,7 @@ package topiclogtest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -120,7 +121,7 @@ func consumerStartsWhereItShall(t *testing.T, b *bench) {
 }
 
 func unacknowledgedComesAgain(t *testing.T, b *bench) {
-	const wait = 300 * time.Millisecond
+	const wait = time.Second
 	l := b.open("t", "1", plenty)
 	_, err := l.Append(within(t), []abstract.LogEntry{{ID: "an id", Data: []byte("a")}, {Data: []byte("b")}})
 	require.NoError(t, err)
@@ -136,6 +137,23 @@ func unacknowledgedComesAgain(t *testing.T, b *bench) {
 	ack(t, third)
 	ack(t, third) // does nothing
 	c.nothing(2 * wait)
+}
+
+func manyAreAcknowledged(t *testing.T, b *bench) {
+	const wait = 300 * time.Millisecond
+	l := b.open("t", "1", plenty)
+	l.append(numbered(40)...)
+	c := l.consumer("c", abstract.ConsumerConfig{From: 1, AckWait: wait})
+	list := c.fetch(40)
+	require.NoError(t, c.Ack(within(t)), "of nothing")
+	require.NoError(t, c.Ack(within(t), slices.Concat(list[:7], list[8:39])...))
+	assert.Equal(t, abstract.ConsumerInfo{Name: "c", Acked: 7, Unacked: 2}, c.info())
+	require.NoError(t, c.Ack(within(t), list[:7]...), "does nothing: they were acknowledged")
+	assert.Equal(t, "8=7 40=39", showDeliveries(c.fetch(2)), "again")
+	other := l.consumer("c", never)
+	require.NoError(t, other.Close())
+	require.NoError(t, other.Ack(within(t), list[7], list[39]), "also when it is closed, and another one has fetched them")
+	assert.Equal(t, abstract.ConsumerInfo{Name: "c", Acked: 40}, c.info())
 }
 
 func nackGivesBack(t *testing.T, b *bench) {
@@ -159,7 +177,7 @@ func nackGivesBack(t *testing.T, b *bench) {
 }
 
 func progressKeepsAnEntry(t *testing.T, b *bench) {
-	const wait = 400 * time.Millisecond
+	const wait = 4 * time.Second // longer than a machine stands still
 	l := b.open("t", "1", plenty)
 	l.append("a")
 	c := l.consumer("c", abstract.ConsumerConfig{From: 1, AckWait: wait})
@@ -167,7 +185,7 @@ func progressKeepsAnEntry(t *testing.T, b *bench) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		tick := time.NewTicker(wait / 8)
+		tick := time.NewTicker(wait / 40)
 		defer tick.Stop()
 		for {
 			select {
@@ -178,7 +196,7 @@ func progressKeepsAnEntry(t *testing.T, b *bench) {
 			}
 		}
 	}()
-	c.nothing(3 * wait)
+	c.nothing(5 * wait / 4)
 	close(stop)
 	<-stopped
 	ack(t, c.again("a", 2))
@@ -187,7 +205,7 @@ func progressKeepsAnEntry(t *testing.T, b *bench) {
 func positionIsKept(t *testing.T, b *bench) {
 	l := b.open("t", "1", plenty)
 	l.append("a", "b", "c", "d", "e")
-	cfg := abstract.ConsumerConfig{From: 1, AckWait: 300 * time.Millisecond}
+	cfg := abstract.ConsumerConfig{From: 1, AckWait: 2 * time.Second}
 	c := l.consumer("c", cfg)
 	untouched := l.consumer("untouched", abstract.ConsumerConfig{AckWait: time.Hour})
 	_ = untouched

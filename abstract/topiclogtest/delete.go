@@ -86,7 +86,7 @@ func deletedIsNotDelivered(t *testing.T, b *bench) {
 		got = append(got, string(d.Entry().Data))
 		ack(t, d)
 	}
-	assert.ElementsMatch(t, []string{"b", "c", "e"}, got)
+	require.ElementsMatch(t, []string{"b", "c", "e"}, got)
 	c.nothing(aMoment)
 	l.delete(5)
 	eventually(t, "nothing is left", func() bool {

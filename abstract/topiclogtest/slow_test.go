@@ -1,6 +1,7 @@
 package topiclogtest
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -389,6 +390,17 @@ func (c *slowHandle) Info(context.Context) (abstract.ConsumerInfo, error) {
 	leave, err := c.enter()
 	defer leave()
 	return c.info(), err
+}
+
+func (c *slowHandle) Ack(ctx context.Context, list ...abstract.LogDelivery) error {
+	if c.l.s.fault == "acknowledges the last" {
+		list = list[max(0, len(list)-1):]
+	}
+	var err error
+	for _, d := range list {
+		err = cmp.Or(err, d.Ack(ctx))
+	}
+	return err
 }
 
 func (c *slowHandle) Close() error {

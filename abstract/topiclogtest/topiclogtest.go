@@ -65,6 +65,7 @@ var durableTests = []test{
 	{"ManyAreDeleted", manyAreDeleted},
 	{"ConsumerStartsWhereItShall", consumerStartsWhereItShall},
 	{"UnacknowledgedComesAgain", unacknowledgedComesAgain},
+	{"ManyAreAcknowledged", manyAreAcknowledged},
 	{"NackGivesBack", nackGivesBack},
 	{"ProgressKeepsAnEntry", progressKeepsAnEntry},
 	{"PositionIsKept", positionIsKept},
@@ -100,7 +101,7 @@ func Run(t *testing.T, d Driver) {
 }
 
 // patience is how long something may take that has to happen.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // bench is a TopicLog with shorthands for tests.
 type bench struct {

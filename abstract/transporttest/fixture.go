@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen. It is no measurement.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func await[T any](t testing.TB, c <-chan T, what string) T {
 	t.Helper()

@@ -129,7 +129,7 @@ func loadChanges(ctx context.Context, j *harness.Job) (any, error) {
 type times struct{ registerFirst, registerLast, closeLast, killFirst, killLast []time.Duration }
 
 // patience is how long watchers may take to be told: expiry takes seconds.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // comeAndGo registers and closes a provider again and again.
 func (t *times) comeAndGo(ctx context.Context, w *watchers, p harness.Ready, repeats int) error {

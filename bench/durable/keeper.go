@@ -155,7 +155,7 @@ func dialTrefoil(ctx context.Context, addr string) (Conn, error) {
 }
 
 // patience bounds every operation: a disk can be slow.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func (c *trefoilConn) Create(ctx context.Context) error {
 	return c.topics.CreateWith(ctx, topicName, abstract.TopicSettings{Durable: true})

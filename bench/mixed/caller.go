@@ -64,7 +64,7 @@ var text = func() string {
 var errEcho = errors.New("the answer is not what was sent")
 
 // patience is every call's deadline.
-const patience = 5 * time.Second
+const patience = 30 * time.Second
 
 type trefoilCaller struct {
 	conn *client.Conn

@@ -56,4 +56,4 @@ func workBytes(text []byte) {
 
 // callTimeout is for contestants that ask for one; the others have none, or
 // their default.
-const callTimeout = 10 * time.Second
+const callTimeout = time.Minute

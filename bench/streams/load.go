@@ -92,7 +92,67 @@ func (r *run) phase(ctx context.Context, name string, every time.Duration, serve
 	if err := r.measure(ctx, name, servers); err != nil {
 		return err
 	}
-	return r.cancels(ctx, name)
+	if err := r.cancels(ctx, name); err != nil {
+		return err
+	}
+	if len(all) > r.Streams {
+		if err := all[r.Streams].Close(); err != nil {
+			return err
+		}
+	}
+	if every > 0 { // what is paced shows no difference that is not seen in its rate
+		return nil
+	}
+	return r.beside(ctx, name)
+}
+
+// turnsBeside is how often the streams are measured beside one more, and as often without.
+const turnsBeside = 16
+
+// beside compares the streams with themselves: in turns without one more stream and with
+// it, which is read or not, on the same connection and within a moment, so that nothing
+// else is different. A thousandth part of the rate goes to one that is read.
+func (r *run) beside(ctx context.Context, phase string) error {
+	var rates [2]float64 // without, with
+	for i := range 2 * turnsBeside {
+		with := (i + 1) / 2 % 2 // each as often before the other as after it
+		rate, err := r.turn(ctx, with == 1, r.Measure/16)
+		if err != nil {
+			return err
+		}
+		rates[with] += rate
+	}
+	r.sample[phase+figBeside] = rates[1] / rates[0]
+	return nil
+}
+
+// turn returns the messages a second of the streams for a moment.
+func (r *run) turn(ctx context.Context, more bool, slice time.Duration) (float64, error) {
+	if more {
+		s, err := r.calls.OpenStream(ctx, methodFlow, flowArgs{})
+		if err != nil {
+			return 0, err
+		}
+		defer s.Close()
+		if err := s.Send(1); err != nil {
+			return 0, err
+		}
+		if !r.Unread {
+			go func() {
+				var m json.RawMessage
+				for s.Receive(&m) == nil {
+				}
+			}()
+		}
+	}
+	if err := wait(ctx, slice/2); err != nil { // what is under way is of the turn before
+		return 0, err
+	}
+	before, begun := r.received.Load(), time.Now()
+	if err := wait(ctx, slice); err != nil {
+		return 0, err
+	}
+	return float64(r.received.Load()-before) / time.Since(begun).Seconds(), nil
 }
 
 // open opens the streams, the one that is not read the last.
@@ -189,7 +249,7 @@ func (r *run) cancels(ctx context.Context, phase string) error {
 }
 
 // patience is how long handlers may take to hear of the end.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // ended waits until n handlers have ended, and returns when they did.
 func (r *run) ended(ctx context.Context, n int) (map[int]int64, error) {

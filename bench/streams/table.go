@@ -17,10 +17,11 @@ const (
 
 // Figures beside those of the harness; the names of phases begin those of latencies.
 const (
-	figHeap = "heap_server_kib" // live heap of the server, while the streams run
-	quiet   = "quiet_"          // the other streams are silent
-	steady  = "steady_"         // they send at a fixed rate
-	busy    = "busy_"           // they send as fast as they can
+	figHeap   = "heap_server_kib" // live heap of the server, while the streams run
+	figBeside = "beside"          // rate of the streams beside one more, by that without it, in the same process
+	quiet     = "quiet_"          // the other streams are silent
+	steady    = "steady_"         // they send at a fixed rate
+	busy      = "busy_"           // they send as fast as they can
 )
 
 // The names of the programs.
@@ -49,6 +50,7 @@ func Table() harness.Table {
 			{Key: steady + harness.FigCPUServer, Title: "server CPU, µs"},
 			{Key: steady + figHeap, Title: "server heap, KiB"},
 			{Key: busy + harness.FigRate, Title: "messages/s of all, saturated", Higher: true, Ratio: true},
+			{Key: busy + figBeside, Title: "beside one more stream / without, in turns"},
 			{Key: busy + harness.FigCPUServer, Title: "server CPU, µs"},
 			{Key: busy + figHeap, Title: "server heap, KiB"},
 			{Key: quiet + harness.FigP50, Title: "cancel, others silent: p50, µs"},

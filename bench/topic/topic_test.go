@@ -15,7 +15,7 @@ import (
 
 // waitFor bounds waiting for messages that nobody else tells us of.
 const (
-	waitFor = 20 * time.Second
+	waitFor = 2 * time.Minute
 	tick    = time.Millisecond
 )
 

@@ -26,7 +26,7 @@ func (m *PDManager) Apply(change abstract.Change) []Notice {
 		case ev.Deleted:
 			notices = m.remove(notices, e)
 		default:
-			notices = m.put(notices, e, parseValue(ev.KV.Value))
+			notices = m.put(notices, e, &ev.KV)
 		}
 	}
 	return notices
@@ -49,10 +49,10 @@ func (m *PDManager) Load(kvs []abstract.KV, rev int64) (notices []Notice, ok boo
 	kvs = slices.Clone(kvs)
 	slices.SortStableFunc(kvs, func(a, b abstract.KV) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
 	there := make(map[entry]struct{}, len(kvs))
-	for _, kv := range kvs {
-		if e, ok := parseKey(kv.Key); ok {
+	for i := range kvs {
+		if e, ok := parseKey(kvs[i].Key); ok {
 			there[e] = struct{}{}
-			notices = m.put(notices, e, parseValue(kv.Value))
+			notices = m.put(notices, e, &kvs[i])
 		}
 	}
 	for _, e := range m.missing(there) {
@@ -62,16 +62,20 @@ func (m *PDManager) Load(kvs []abstract.KV, rev int64) (notices []Notice, ok boo
 }
 
 // put adds a provider, or changes what it says of itself.
-func (m *PDManager) put(notices []Notice, e entry, s said) []Notice {
+func (m *PDManager) put(notices []Notice, e entry, kv *abstract.KV) []Notice {
+	s := parseValue(kv.Value)
 	mt := m.method(e.method)
 	mt.shown, mt.relays = nil, nil
 	o := mt.offer(e.host)
 	if o != nil {
 		was := m.shown(o.face())
 		if p := o.provider(e.owner, e.instance); p != nil {
-			p.said = s
+			if p.rev != kv.ModRevision {
+				p.reason = Unknown // it was written since that was planned
+			}
+			p.said, p.rev = s, kv.ModRevision
 		} else {
-			m.add(o, e, s)
+			m.add(o, e, s, kv.ModRevision)
 		}
 		return m.compare(notices, o, was)
 	}
@@ -79,7 +83,7 @@ func (m *PDManager) put(notices []Notice, e entry, s said) []Notice {
 	o = &offer{method: mt, host: e.host, seq: m.seq}
 	o.providers = o.first[:0]
 	mt.addOffer(o)
-	return m.tell(notices, o, News{Online: true, ProviderHost: m.shown(m.add(o, e, s))})
+	return m.tell(notices, o, News{Online: true, ProviderHost: m.shown(m.add(o, e, s, kv.ModRevision))})
 }
 
 // compare tells discoverers when what is shown of a host is not what it was: callers
@@ -92,8 +96,8 @@ func (m *PDManager) compare(notices []Notice, o *offer, was message.ProviderHost
 	return m.tell(notices, o, News{Online: true, Before: true, Was: was.State, ProviderHost: now})
 }
 
-func (m *PDManager) add(o *offer, e entry, s said) *provider {
-	p := &provider{offer: o, owner: e.owner, instance: e.instance, said: s}
+func (m *PDManager) add(o *offer, e entry, s said, rev int64) *provider {
+	p := &provider{offer: o, owner: e.owner, instance: e.instance, said: s, rev: rev}
 	if p.owner.broker == m.cfg.Broker {
 		p.owner.broker = m.cfg.Broker // one string for all
 		m.provided[p.owner.conn] = append(m.provided[p.owner.conn], p)

@@ -41,6 +41,12 @@ type entry struct {
 	host     abstract.Host
 }
 
+// clone returns what does not lie in a received frame.
+func (e entry) clone() entry {
+	e.method, e.instance, e.host.IP = strings.Clone(e.method), strings.Clone(e.instance), strings.Clone(e.host.IP)
+	return e
+}
+
 // key returns the entry's key in the Store.
 func (e entry) key() string {
 	var room [256]byte

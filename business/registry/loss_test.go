@@ -83,3 +83,23 @@ func TestChecksTakeNoMoreThanAShareDown(t *testing.T) {
 	assert.True(t, l.Plausible(5, 10))
 	assert.False(t, l.Plausible(6, 10))
 }
+
+func TestLossesAreJudgedByWhatHoldsNow(t *testing.T) {
+	now := time.Unix(0, 0)
+	l := NewLosses(LossConfig{Share: -1})
+	lose := func() (keep bool) {
+		for n := 40; n > 10; n-- {
+			keep, _ = l.Lost(n, now)
+		}
+		return keep
+	}
+	assert.False(t, lose())
+	assert.True(t, l.Plausible(100, 100))
+	l.Configure(LossConfig{Share: 0.2, Hold: time.Second})
+	assert.False(t, l.Plausible(100, 100))
+	assert.True(t, lose())
+	until := l.Until()
+	assert.Equal(t, now.Add(time.Second), until)
+	l.Configure(LossConfig{Hold: time.Hour})
+	assert.Equal(t, until, l.Until(), "what has begun ends when it was to")
+}

@@ -40,6 +40,7 @@ type provider struct {
 	instance string
 	reason   Reason // why it goes, when it has been planned to
 	lost     bool   // its connection is gone, and it is kept
+	rev      int64  // of the last change of its key
 	said
 }
 

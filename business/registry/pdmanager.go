@@ -45,8 +45,9 @@ func (r Reason) String() string {
 	return [...]string{"", "lost", "left", "unregistered", "expired"}[r]
 }
 
-// maxOps is how many operations every Store takes in one transaction.
-const maxOps = 128
+// MaxOps is how many operations every Store takes in one transaction, and so how many
+// methods one request registers or unregisters.
+const MaxOps = 128
 
 // PDManager knows providers and discoverers: an event goes in, what is to be
 // done or sent comes out. It holds no sockets, clocks or goroutines, and the same
@@ -66,7 +67,8 @@ type PDManager struct {
 	methods  map[string]*method
 	provided map[ConnID][]*provider // of our own connections, in the order of registration
 	leaving  map[ConnID]struct{}    // of those, whose removal has been planned
-	asked    map[ConnID][]*method   // mirrors method.discoverers
+	doubts   map[ConnID]map[entry]wanted
+	asked    map[ConnID][]*method // mirrors method.discoverers
 	marks    map[abstract.Host]abstract.ProviderState
 }
 
@@ -77,6 +79,7 @@ func NewPDManager(cfg Config) *PDManager {
 		methods:  make(map[string]*method),
 		provided: make(map[ConnID][]*provider),
 		leaving:  make(map[ConnID]struct{}),
+		doubts:   make(map[ConnID]map[entry]wanted),
 		asked:    make(map[ConnID][]*method),
 		marks:    make(map[abstract.Host]abstract.ProviderState),
 	}
@@ -86,6 +89,11 @@ func NewPDManager(cfg Config) *PDManager {
 // host, or changes what it says of itself, for all of them or none; one without
 // operations when it is all that already. The error is InvalidParams, or Overloaded at
 // a limit. There may be as many names as operations in a transaction.
+//
+// The transaction, like that of PlanUnregister and of PlanMend, does not succeed when
+// something that it does not know has changed its keys: plan again when the index has
+// that. When it has failed so that its fate is unknown, say so with Doubt, else with
+// Settle that it has succeeded. Each is to be over before the next is planned for conn.
 func (m *PDManager) PlanRegister(conn ConnID, p message.ProviderHost, names ...string) (abstract.Txn, error) {
 	var txn abstract.Txn
 	fresh := 0
@@ -95,8 +103,12 @@ func (m *PDManager) PlanRegister(conn ConnID, p message.ProviderHost, names ...s
 			return abstract.Txn{}, err
 		}
 		known := m.find(e)
-		if known != nil && known.same(said{hello: p.Hello, traits: &p.Traits}) {
+		doubtful := m.inDoubt(conn, e)
+		if known != nil && !doubtful && known.same(said{hello: p.Hello, traits: &p.Traits}) {
 			continue
+		}
+		if !doubtful && len(m.doubts[conn]) >= m.cfg.MaxProvidersPerConn {
+			return abstract.Txn{}, abstract.Errorf(abstract.Overloaded, "%d registrations of this connection may still take effect or not, since the store did not answer in time; use another connection", len(m.doubts[conn]))
 		}
 		if known == nil {
 			if fresh++; len(m.provided[conn])+fresh > m.cfg.MaxProvidersPerConn {
@@ -110,7 +122,7 @@ func (m *PDManager) PlanRegister(conn ConnID, p message.ProviderHost, names ...s
 		if err != nil {
 			return abstract.Txn{}, &abstract.Error{Code: abstract.Internal, Op: "register " + name, Err: err}
 		}
-		txn.Then = append(txn.Then, abstract.Op{Key: e.key(), Value: value}) // its owner's own key: nobody else writes it
+		guarded(&txn, known, abstract.Op{Key: e.key(), Value: value})
 	}
 	return txn, nil
 }
@@ -126,13 +138,16 @@ func (m *PDManager) PlanUnregister(conn ConnID, why Reason, p message.ProviderHo
 		if err := m.cfg.checkProvider(e); err != nil {
 			return abstract.Txn{}, err
 		}
-		if known := m.find(e); known != nil {
+		known := m.find(e)
+		if known != nil {
 			known.reason = why
-			txn.Then = append(txn.Then, abstract.Op{Key: e.key(), Delete: true})
+			guarded(&txn, known, abstract.Op{Key: e.key(), Delete: true})
 			lost = append(lost, lostBeside(known)...)
+		} else if m.inDoubt(conn, e) {
+			m.doubts[conn][e] = wanted{why: why}
 		}
 	}
-	lost = lost[:min(len(lost), maxOps-len(txn.Then))]
+	lost = lost[:min(len(lost), MaxOps-len(txn.Then))]
 	txn.Then = append(lost, txn.Then...) // which nobody is told of then
 	return txn, nil
 }
@@ -174,22 +189,26 @@ func (m *PDManager) PlanDisconnect(conn ConnID, why Reason) []abstract.Txn {
 		ops = append(ops, abstract.Op{Key: p.entry().key(), Delete: true})
 	}
 	var txns []abstract.Txn
-	for part := range slices.Chunk(ops, maxOps) {
+	for part := range slices.Chunk(ops, MaxOps) {
 		txns = append(txns, abstract.Txn{Then: part})
 	}
 	return txns
 }
 
-// Made returns which of our connections a change makes providers of something.
-func (m *PDManager) Made(change abstract.Change) []ConnID {
-	var conns []ConnID
+// Made returns which of our connections a change makes providers of something, and
+// whether it makes any of another broker's one.
+func (m *PDManager) Made(change abstract.Change) (conns []ConnID, foreign bool) {
 	for i := range change.Events {
 		ev := &change.Events[i]
-		if e, ok := parseKey(ev.KV.Key); ok && !ev.Deleted && e.owner.broker == m.cfg.Broker && !slices.Contains(conns, e.owner.conn) {
+		switch e, ok := parseKey(ev.KV.Key); {
+		case !ok || ev.Deleted:
+		case e.owner.broker != m.cfg.Broker:
+			foreign = true
+		case !slices.Contains(conns, e.owner.conn):
 			conns = append(conns, e.owner.conn)
 		}
 	}
-	return conns
+	return conns, foreign
 }
 
 // PlanAbandoned returns the transactions that remove the providers of other brokers:
@@ -197,7 +216,7 @@ func (m *PDManager) Made(change abstract.Change) []ConnID {
 // left and nobody has taken up again. Otherwise as PlanDisconnect.
 func (m *PDManager) PlanAbandoned() []abstract.Txn {
 	var txns []abstract.Txn
-	for part := range slices.Chunk(m.abandoned(), maxOps) {
+	for part := range slices.Chunk(m.abandoned(), MaxOps) {
 		ops := make([]abstract.Op, len(part))
 		for i, e := range part {
 			ops[i] = abstract.Op{Key: e.key(), Delete: true}
@@ -235,8 +254,9 @@ func (m *PDManager) Discover(conn ConnID, name string) (hosts []message.Provider
 	return m.hosts(mt), mt.revision, nil
 }
 
-// Forget removes a discoverer, silently.
+// Forget removes a connection that is gone, silently, but for what it provides.
 func (m *PDManager) Forget(conn ConnID) {
+	delete(m.doubts, conn)
 	for _, mt := range m.asked[conn] {
 		mt.removeDiscoverer(conn)
 		m.dropIfUnused(mt)

@@ -157,14 +157,14 @@ func TestDiscoveryKeepsNothingOfTheRequest(t *testing.T) {
 
 func TestPlansDeleteWhateverAConnectionProvides(t *testing.T) {
 	b := newBroker(t, Config{})
-	for i := range 2*maxOps + 1 {
+	for i := range 2*MaxOps + 1 {
 		b.register(1, at(1), fmt.Sprint("m", i))
 	}
 	b.register(2, at(1), "m0")
 	txns := b.pd.PlanDisconnect(1, Disconnected)
 	require.Len(t, txns, 3)
 	for _, txn := range txns {
-		assert.LessOrEqual(t, len(txn.Then), maxOps)
+		assert.LessOrEqual(t, len(txn.Then), MaxOps)
 	}
 	b.run(txns[1])
 	assert.Len(t, b.pd.PlanDisconnect(1, Disconnected), 2, "what failed is planned again")

@@ -1,6 +1,7 @@
 package stream_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -171,4 +172,29 @@ func TestCreditGivenAtTheEndIsNoFlood(t *testing.T) {
 		e.Finish(nil)
 		require.NoError(t, come(set, "1", text(stream.DefaultWindow)))
 	}
+}
+
+// TestCancelEndsTheContextBeforeAnythingIsWritten: who writes may have to write for others,
+// and the handler waits meanwhile.
+func TestCancelEndsTheContextBeforeAnythingIsWritten(t *testing.T) {
+	w, set := new(asking), stream.NewSet(1<<20, 1<<20, nil)
+	e, err := stream.NewEnd(stream.Config{ID: "1", Op: "test", Context: t.Context(), Wire: w, Set: set})
+	require.NoError(t, err)
+	w.whether = e.Context()
+	require.True(t, set.Cancel("1"))
+	require.Equal(t, []error{context.Canceled}, w.ended)
+	var own *abstract.Error
+	require.ErrorAs(t, context.Cause(e.Context()), &own)
+	assert.Equal(t, abstract.Cancelled, own.Code)
+}
+
+// asking is a wire that notes whether a context has ended when something is sent.
+type asking struct {
+	whether context.Context
+	ended   []error
+}
+
+func (w *asking) SendStream(abstract.BaseMessage, func()) error {
+	w.ended = append(w.ended, w.whether.Err())
+	return nil
 }

@@ -39,6 +39,7 @@ type Config struct {
 // once, with Finish, and the other one learns how.
 type End struct {
 	state  *Stream
+	share  Share
 	id     string
 	op     string
 	wire   Wire
@@ -142,15 +143,15 @@ func (e *End) Open(m *message.StreamRequest) error {
 	e.mu.Lock()
 	e.asking = true
 	e.mu.Unlock()
-	if !e.set.room.Enter(cost, e.ctx.Done()) {
+	if !e.set.room.Enter(&e.share, cost, e.ctx.Done()) {
 		return context.Cause(e.ctx)
 	}
 	err := e.wire.SendStream(m, func() {
-		e.set.room.Leave(cost)
+		e.set.room.Leave(&e.share, cost)
 		e.asked()
 	})
 	if err != nil {
-		e.set.room.Leave(cost)
+		e.set.room.Leave(&e.share, cost)
 	}
 	return err
 }
@@ -200,16 +201,16 @@ func (e *End) SendRaw(data message.Raw) error {
 	if err := e.state.Reserve(context.Background(), cost); err != nil {
 		return err
 	}
-	if !e.set.room.Enter(cost, e.ctx.Done()) {
+	if !e.set.room.Enter(&e.share, cost, e.ctx.Done()) {
 		e.state.Return(cost)
 		return e.refusal(cost)
 	}
 	err := e.wire.SendStream(&message.StreamMessage{Header: message.ID(e.id), Data: data}, func() {
-		e.set.room.Leave(cost)
+		e.set.room.Leave(&e.share, cost)
 		e.state.Written(cost)
 	})
 	if err != nil {
-		e.set.room.Leave(cost)
+		e.set.room.Leave(&e.share, cost)
 		e.state.Return(cost)
 	}
 	return err

@@ -22,7 +22,10 @@ type Set struct {
 }
 
 const (
-	roomLimit = 8 << 20 // what the streams of a connection have waiting to be written
+	// What the streams of a connection have waiting to be written, beside what the socket
+	// holds. It is also how much of it lies before what is sent next, and how much work may
+	// be ready to run before whoever reads the connection comes to that.
+	roomLimit = 128 << 10
 
 	// Who has ended a stream gets messages that the other side had sent before it knew.
 	// These are ignored, as far as that side had credit.
@@ -48,6 +51,10 @@ func (s *Set) Len() int {
 	defer s.mu.Unlock()
 	return len(s.byID)
 }
+
+// Crowded says whether messages of streams wait for room: then many are about to be sent,
+// and can be written together.
+func (s *Set) Crowded() bool { return s.room.crowded.Load() }
 
 // enter adds a stream.
 func (s *Set) enter(e *End) error {
@@ -126,7 +133,9 @@ func (s *Set) Cancel(id string) bool {
 	if e == nil || e.opener {
 		return false
 	}
-	e.Abort(&abstract.Error{Code: abstract.Cancelled, Op: e.op, Message: "the caller has cancelled the stream"})
+	why := &abstract.Error{Code: abstract.Cancelled, Op: e.op, Message: "the caller has cancelled the stream"}
+	e.cancel(why) // at once: who says so to the opener may have to write for others, too
+	e.Abort(why)
 	return true
 }
 

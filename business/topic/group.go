@@ -4,19 +4,21 @@ import (
 	"cmp"
 	"container/heap"
 	"slices"
+	"time"
 )
 
 // Group shares messages among its members: each goes to one of them, and is in its
 // hands until it is done with it. Who has least in hand gets the next one, and nobody
 // more than its window; what nobody has room for waits. What a member that leaves had in
-// hand goes to others, before what waits.
+// hand goes to others, before what waits; what failed can rest before that.
 //
 // It holds no clock and no goroutine, and is not safe for concurrent use.
 type Group struct {
 	cfg     GroupConfig
 	members members
 	waiting []*Item // in order of their numbers
-	bytes   int     // of waiting
+	resting resting // nobody may have them yet
+	bytes   int     // of both
 	held    int     // bytes in hands
 	last    uint64  // number of the last item
 	turns   uint64  // counts what was given
@@ -33,10 +35,12 @@ type Item struct {
 	Message   any // the caller's
 	Size      int // bytes
 	Delivered int // how often it was given to a member
+	Failed    int // the caller's: how often a member has given it back
 	// Only says which members may have it; nil: all. An item that none of the members may
 	// have is dropped when its turn comes.
 	Only   func(*Subscription) bool
 	number uint64
+	until  time.Time // it rests
 }
 
 // Member is one subscription of a group.
@@ -104,15 +108,15 @@ func (g *Group) Join(sub *Subscription, window int) *Member {
 // Len is how many members there are.
 func (g *Group) Len() int { return len(g.members) }
 
-// Waiting is how many items nobody has yet.
+// Waiting is how many items wait for a member with room.
 func (g *Group) Waiting() int { return len(g.waiting) }
 
-// Bytes is how large those are, and those in the hands of members.
+// Bytes is how large those are, those that rest, and those in the hands of members.
 func (g *Group) Bytes() int { return g.bytes + g.held }
 
 // Fits reports whether an item of this size can be offered without any being dropped.
 func (g *Group) Fits(size int) bool {
-	return g.cfg.MaxBytes == 0 || len(g.waiting) == 0 || g.bytes+size <= g.cfg.MaxBytes
+	return g.cfg.MaxBytes == 0 || g.bytes == 0 || g.bytes+size <= g.cfg.MaxBytes
 }
 
 // Leave removes a member. What it had in hand waits again. Leaving again does nothing.
@@ -155,8 +159,7 @@ func (g *Group) putBack(it *Item) {
 func (g *Group) Offer(it *Item) (dropped int) {
 	g.last++
 	it.number = g.last
-	for !g.Fits(it.Size) {
-		g.pop()
+	for !g.Fits(it.Size) && g.DropOldest() {
 		dropped++
 	}
 	g.waiting = append(g.waiting, it)
@@ -174,12 +177,17 @@ func (g *Group) pop() *Item {
 	return it
 }
 
-// DropOldest drops what waits longest. It returns false when nothing waits.
+// DropOldest drops what waits longest, or, when nothing waits, what has rested longest. It
+// returns false when there is nothing of either.
 func (g *Group) DropOldest() bool {
-	if len(g.waiting) == 0 {
+	switch {
+	case len(g.waiting) > 0:
+		g.pop()
+	case len(g.resting) > 0:
+		g.rise()
+	default:
 		return false
 	}
-	g.pop()
 	return true
 }
 
@@ -254,10 +262,13 @@ func (g *Group) Undo(m *Member, delivery uint64) {
 	}
 }
 
-// Drain takes out everything that nobody has yet, in order.
+// Drain takes out everything that waits, in order.
 func (g *Group) Drain() []*Item {
 	list := g.waiting
-	g.waiting, g.bytes = nil, 0
+	g.waiting = nil
+	for _, it := range list {
+		g.bytes -= it.Size
+	}
 	return list
 }
 

@@ -3,6 +3,7 @@ package topic
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -145,7 +146,9 @@ func TestNothingIsLostInAGroup(t *testing.T) {
 		var hands []held
 		done := map[int]int{}
 		offered := 0
+		now := time.Unix(0, 0)
 		give := func() {
+			g.Wake(now)
 			for {
 				m, n, it, ok := g.Next()
 				if !ok {
@@ -174,9 +177,12 @@ func TestNothingIsLostInAGroup(t *testing.T) {
 					it, ok := g.Done(hands[i].m, hands[i].delivery)
 					require.True(t, ok)
 					hands = slices.Delete(hands, i, i+1)
-					if rapid.Bool().Draw(t, "returned") {
+					switch rapid.IntRange(0, 2).Draw(t, "returned") {
+					case 0:
 						g.Return(it)
-					} else {
+					case 1:
+						g.Rest(it, now.Add(time.Duration(rapid.IntRange(0, 9).Draw(t, "rest"))))
+					default:
 						done[it.Message.(int)]++
 					}
 				}
@@ -195,9 +201,11 @@ func TestNothingIsLostInAGroup(t *testing.T) {
 					}
 				}
 			}
+			now = now.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "time")))
 			give()
 		}
 		in = append(in, g.Join(&Subscription{}, 1000))
+		now = now.Add(time.Hour)
 		give()
 		for _, h := range hands {
 			it, ok := g.Done(h.m, h.delivery)

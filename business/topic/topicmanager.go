@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -121,7 +122,7 @@ func (m *TopicManager) PlanRemove(name string) (abstract.Txn, error) {
 	key := keyOf(name)
 	txn := abstract.Txn{
 		If:   []abstract.Compare{{Key: key, Target: abstract.CompareCreate, Rev: t.created}},
-		Then: []abstract.Op{{Key: key, Delete: true}},
+		Then: []abstract.Op{{Key: key, Delete: true}, {Key: endedKey, Value: []byte("{}")}},
 	}
 	if t.settings.Durable {
 		txn.Then = append(txn.Then, abstract.Op{Key: Removed{name, epochOf(t)}.Key(), Value: []byte("{}")})
@@ -278,27 +279,27 @@ func (m *TopicManager) Topic(name string) (Info, bool) {
 	return Info{Epoch: epochOf(t), Created: t.created, Changed: t.changed, Settings: t.settings, Subscribers: len(t.subs) + len(t.tagged)}, true
 }
 
-// Topics returns the names of the topics that a filter names, in order, those behind
-// after that show lets through, and at most so many. A nil show lets all through.
-func (m *TopicManager) Topics(filter, after string, most int, show func(name string) bool) []string {
+// Topics returns the names of the topics that a filter names, those behind after only, in no
+// order: sorting many is not to hold up who waits for the caller's lock.
+func (m *TopicManager) Topics(filter, after string) []string {
 	var list []string
-	for name := range m.topics {
-		if (after == "" || name > after) && Match(filter, name) {
+	for name := range m.Matching(filter) {
+		if after == "" || name > after {
 			list = append(list, name)
 		}
 	}
-	slices.Sort(list)
-	n := 0
-	for _, name := range list {
-		if n == most {
-			break
-		}
-		if show == nil || show(name) {
-			list[n] = name
-			n++
+	return list
+}
+
+// Matching yields the names of the topics that a filter names, in no order.
+func (m *TopicManager) Matching(filter string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for name := range m.topics {
+			if Match(filter, name) && !yield(name) {
+				return
+			}
 		}
 	}
-	return list[:n]
 }
 
 // Others appends to dst who gets what is published to a topic besides those that Publish

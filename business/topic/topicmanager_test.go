@@ -367,15 +367,14 @@ func TestTagsAreAConnectionsOwn(t *testing.T) {
 	check(t, b.tm)
 }
 
-func TestTopicsAreListedInPages(t *testing.T) {
+func TestTopicsAreListedByFilter(t *testing.T) {
 	b := newBroker(t, Config{})
 	for _, name := range []string{"a.b", "a.c", "b", "a.b.c"} {
 		b.create(name)
 	}
-	assert.Equal(t, []string{"a.b", "a.c"}, b.tm.Topics("a.*", "", 10, nil))
-	assert.Equal(t, []string{"a.b", "a.b.c"}, b.tm.Topics(">", "", 2, nil))
-	assert.Equal(t, []string{"a.c", "b"}, b.tm.Topics(">", "a.b.c", 2, nil))
-	assert.Equal(t, []string{"a.c", "b"}, b.tm.Topics(">", "", 2, func(name string) bool { return !strings.HasPrefix(name, "a.b") }), "what is hidden takes no place")
+	assert.ElementsMatch(t, []string{"a.b", "a.c"}, b.tm.Topics("a.*", ""))
+	assert.ElementsMatch(t, []string{"a.b", "a.c", "b", "a.b.c"}, b.tm.Topics(">", ""))
+	assert.ElementsMatch(t, []string{"a.c", "b"}, b.tm.Topics(">", "a.b.c"), "those behind a name")
 }
 
 func TestRecordsOfOlderAndNewerBrokersAreTopics(t *testing.T) {

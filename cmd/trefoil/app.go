@@ -46,14 +46,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	var usage *usageError
 	if !a.started || errors.As(err, &usage) {
-		a.complain(cmd, fmt.Errorf("%w; see %s --help", inOurWords(err), cmd.CommandPath()))
+		a.misunderstood(cmd, args, fmt.Errorf("%w; see %s --help", inOurWords(err), cmd.CommandPath()))
 		return exitUsage
 	}
-	var drained *drainError
-	if ctx.Err() != nil && !errors.As(err, &drained) {
-		err = errors.New("interrupted") // whatever that made fail
-	}
-	a.complain(cmd, err)
+	a.complain(cmd, interruption(ctx, err))
 	return exitFailed
 }
 
@@ -81,23 +77,6 @@ func (e *usageError) Error() string { return e.text }
 
 func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
-}
-
-// reportedError is an error that programs have been told in a command's own output.
-type reportedError struct{ err error }
-
-func (e *reportedError) Error() string { return e.err.Error() }
-func (e *reportedError) Unwrap() error { return e.err }
-
-// reported writes an error as JSON too, where a program reads the output.
-func (a *app) reported(s *settings, err error) error {
-	var told *reportedError
-	if err == nil || !s.json || errors.As(err, &told) {
-		return err
-	}
-	return errors.Join(err, writeJSON(a.stdout, struct {
-		Error *errorOutput `json:"error"`
-	}{newErrorOutput(err)}))
 }
 
 // inWords is an error for people, in one line. Tokens that were put into wrong places
@@ -154,7 +133,7 @@ func (a *app) commandWith(s *settings, c cobra.Command, do action) *cobra.Comman
 			return err
 		}
 		a.started = true
-		return a.reported(s, do(c.Context(), s, args))
+		return a.reported(c.Context(), s, do(c.Context(), s, args))
 	}
 	addFlags(&c, s)
 	return &c

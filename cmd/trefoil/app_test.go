@@ -13,13 +13,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// freeAddr is an address at which nobody listens.
+// freeAddr is an address at which nobody listens, and nobody can before the test ends: it
+// is the near end of a connection of ours.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Cleanup(func() { _ = ln.Close() })
+	c, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c.LocalAddr().String()
+}
+
+func TestNobodyListensAtAFreeAddress(t *testing.T) {
+	addr := freeAddr(t)
+	_, err := net.Dial("tcp", addr)
+	require.Error(t, err)
+	_, err = net.Listen("tcp", addr)
+	require.Error(t, err, "it is taken")
 }
 
 func TestWrongUsageExitsWithTwoAndOneLine(t *testing.T) {
@@ -57,6 +69,9 @@ func TestWrongUsageExitsWithTwoAndOneLine(t *testing.T) {
 		"message not UTF-8":           {"pub", "t", "\xff"},
 		"unknown type of message":     {"pub", "t", "x", "--type", "xml"},
 		"topic without a name":        {"topic", "create"},
+		"delete without an offset":    {"topic", "delete", "t"},
+		"delete no offset":            {"topic", "delete", "t", "first"},
+		"delete offset 0":             {"topic", "delete", "t", "0"},
 		"discover without a method":   {"discover"},
 		"demo with two directories":   {"demo", "a", "b"},
 		"version with an argument":    {"version", "x"},

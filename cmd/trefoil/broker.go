@@ -56,11 +56,10 @@ func (a *app) broker(ctx context.Context, s *settings, _ []string) error {
 		return err
 	}
 	opts = append(opts, secure...)
-	looks, err := s.own.registryOptions(set.say)
-	if err != nil {
+	if set.providersTLS, err = s.own.providersTLS(set.say); err != nil {
 		return err
 	}
-	opts = append(opts, looks...)
+	opts = append(opts, s.own.registryOptions(set.say, set.providersTLS)...)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	if s.data != "" || len(s.own.etcd) > 0 {

@@ -12,7 +12,6 @@ import (
 
 	"trefoil/abstract"
 	"trefoil/client"
-	"trefoil/cmd/trefoil/internal/logs"
 )
 
 func (a *app) callCommand() *cobra.Command {
@@ -43,27 +42,6 @@ type callOutput struct {
 	Error    *errorOutput    `json:"error,omitempty"`
 
 	Instances []instanceOutput `json:"instances,omitempty"` // with --explain
-}
-
-// errorOutput is an error for programs.
-type errorOutput struct {
-	RCode    abstract.RCode  `json:"rcode"`
-	Code     string          `json:"code"` // the rcode in words
-	Message  string          `json:"message"`
-	Details  json.RawMessage `json:"details,omitempty"`
-	Instance string          `json:"instance,omitempty"`
-	Attempts int             `json:"attempts,omitempty"`
-	Sent     string          `json:"sent"` // whether the request left: no, yes or unknown
-}
-
-func newErrorOutput(err error) *errorOutput {
-	out := &errorOutput{RCode: abstract.CodeOf(err), Message: string(logs.HideTokens([]byte(err.Error()))), Sent: abstract.SentNo.String()}
-	var e *abstract.Error
-	if errors.As(err, &e) {
-		out.Details, out.Instance, out.Attempts, out.Sent = e.Details, e.Instance, e.Attempts, e.Sent.String()
-	}
-	out.Code = out.RCode.String()
-	return out
 }
 
 func (a *app) call(ctx context.Context, s *settings, args []string) error {

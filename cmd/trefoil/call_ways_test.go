@@ -64,7 +64,7 @@ func TestCallWithoutAnAnswer(t *testing.T) {
 	f := inProcess(t, "", "call", "note", `{"a":1}`, "--oneway", "--broker", broker)
 	require.Equal(t, exitOK, f.code, f.err)
 	assert.Equal(t, "sent\n", f.out)
-	require.Eventually(t, func() bool { _, err := os.Stat(note); return err == nil }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { _, err := os.Stat(note); return err == nil }, patience, 10*time.Millisecond)
 	text, err := os.ReadFile(note)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"a":1}`, string(text))

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"math"
 	"slices"
 	"strings"
 
 	"trefoil/abstract"
 	"trefoil/client"
+	"trefoil/cmd/trefoil/internal/config"
 	"trefoil/concrete/compress"
 	"trefoil/server"
 )
@@ -28,17 +30,35 @@ func compressMethods(names []string) []abstract.CompressMethod {
 	return methods
 }
 
-// compression is how a broker compresses for those who ask for it.
-func (b *brokerSettings) compression() []server.Option {
-	methods := compressMethods(b.compress)
-	if len(methods) == 0 {
-		return nil
-	}
-	above := int(b.compressAbove)
-	if above == 0 {
+// compressing is a broker's compression: it knows every method, for connections that agreed on
+// one when it was offered, and offers some.
+type compressing struct {
+	*compress.Compressor
+	methods []abstract.CompressMethod
+}
+
+// Methods are those that are offered.
+func (c compressing) Methods() []abstract.CompressMethod { return c.methods }
+
+// offering is how a broker compresses for those who ask for it, where bodies have so many
+// bytes at most.
+func (b *brokerSettings) offering(maxBody config.Size) compressing {
+	methods, above := compressMethods(b.compress), int(b.compressAbove)
+	switch {
+	case len(methods) == 0: // also for those who have agreed on something
+		above = math.MaxInt
+	case above == 0:
 		above = -1
 	}
-	return []server.Option{server.WithCompression(compress.New(compress.Config{Methods: methods, Above: above, MaxBody: int(b.maxFrame)}))}
+	return compressing{compress.New(compress.Config{Above: above, MaxBody: int(maxBody)}), methods}
+}
+
+// compression is how a broker compresses from its start on.
+func (b *brokerSettings) compression() []server.Option {
+	if len(compressMethods(b.compress)) == 0 {
+		return nil
+	}
+	return []server.Option{server.WithCompression(b.offering(b.maxFrame))}
 }
 
 // compression is what --compress says; nil: nothing.

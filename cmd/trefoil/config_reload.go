@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"trefoil/client"
 	"trefoil/cmd/trefoil/internal/config"
 	"trefoil/cmd/trefoil/internal/logs"
 	"trefoil/server"
@@ -30,7 +31,8 @@ type running struct {
 	log    *logs.Log
 	say    *slog.Logger
 
-	guarded *guarded // certificates, permissions and tokens
+	guarded      *guarded        // certificates, permissions and tokens
+	providersTLS []client.Option // of the registry
 }
 
 // configure reads the broker's configuration into s and opens the log. Close it.
@@ -66,7 +68,6 @@ func (r *running) follow(srv *server.Broker) (stop func()) {
 				return
 			case <-signals:
 				r.log.Reopen()
-				r.guarded.reload(srv, r.say)
 				r.reload(srv)
 			}
 		}
@@ -78,16 +79,13 @@ func (r *running) follow(srv *server.Broker) (stop func()) {
 	}
 }
 
-// reload reads the file again. Unless all of it is right, nothing changes.
+// reload reads all files again. Unless all of them are right, nothing changes.
 func (r *running) reload(srv *server.Broker) {
-	if r.s.configFile() == "" {
-		r.say.Info("no configuration file, nothing to reload; name one with --config")
-		return
-	}
-	next := &settings{config: r.s.config, given: r.s.given}
-	values, err := next.load()
-	if err != nil {
+	next, values, err := r.read()
+	permits, broken := r.guarded.check()
+	if err != nil || broken != nil {
 		r.refuse(err)
+		r.refuse(broken)
 		return
 	}
 	var now, later config.Values
@@ -98,26 +96,59 @@ func (r *running) reload(srv *server.Broker) {
 			later = append(later, v)
 		}
 	}
-	if err := r.apply(srv, next); err != nil {
-		r.refuse(err)
-		return
+	if next != r.s {
+		if err := r.apply(srv, next, now); err != nil {
+			r.refuse(err)
+			return
+		}
 	}
+	r.guarded.take(permits, srv, r.say)
 	r.remember(now)
-	r.say.Info("configuration reloaded", "changed", strings.Join(now.Keys(), ","))
+	r.tell(now, later)
+}
+
+// read reads the configuration file again; without one, what holds.
+func (r *running) read() (*settings, config.Values, error) {
+	if r.s.configFile() == "" {
+		return r.s, r.values, nil
+	}
+	next := &settings{config: r.s.config, given: r.s.given}
+	values, err := next.load()
+	return next, values, err
+}
+
+// tell logs what was reloaded, and what was not.
+func (r *running) tell(now, later config.Values) {
+	switch {
+	case r.s.configFile() != "":
+		r.say.Info("configuration reloaded", "changed", strings.Join(now.Keys(), ","))
+	case r.guarded.guards() || r.guarded.tls != nil:
+		r.say.Info("files of certificates, permissions and tokens reloaded; there is no configuration file, name one with --config")
+	default:
+		r.say.Info("no configuration file, nothing to reload; name one with --config")
+	}
 	if len(later) > 0 {
 		r.say.Warn("settings have changed that need a restart", "keys", strings.Join(later.Keys(), ","))
 	}
 }
 
 // apply makes everything hold that can be reloaded, or returns an error and changes
-// nothing.
-func (r *running) apply(srv *server.Broker, next *settings) error {
+// nothing. What costs something is done only if it is among what has changed.
+func (r *running) apply(srv *server.Broker, next *settings, changed config.Values) error {
 	if err := r.log.Configure(next.logConfig()); err != nil {
 		return err
 	}
 	srv.SetLimits(next.own.limits())
 	srv.SetRelaying(next.own.relay)
 	r.s.liveDrain.Store(&next.drainTimeout)
+	if changed.Any("compress") {
+		srv.SetCompression(next.own.offering(r.s.own.maxFrame))
+	}
+	if changed.Any("registry.") {
+		srv.SetHealthChecks(next.own.healthChecks(r.say, r.providersTLS))
+		srv.SetDialBack(next.own.dialBack)
+		srv.SetLossProtection(next.own.lossProtection())
+	}
 	return nil
 }
 
@@ -132,8 +163,11 @@ func (r *running) remember(now config.Values) {
 	}
 }
 
-// refuse logs why nothing was reloaded.
+// refuse logs why nothing was reloaded; nil: that is no reason.
 func (r *running) refuse(err error) {
+	if err == nil {
+		return
+	}
 	reasons := []error{err}
 	var faults config.FaultErrors
 	if errors.As(err, &faults) {

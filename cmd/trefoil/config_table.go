@@ -47,6 +47,8 @@ type brokerSettings struct {
 	topicSync                   string
 	topicQuota                  config.Size
 	topicMemory                 config.Size
+	scheduled                   int
+	scheduledBytes              config.Size
 	topicAuto                   string
 
 	tlsCert, tlsKey, tlsClientCA string
@@ -77,8 +79,8 @@ func brokerTable(s *settings) config.Table {
 		{Key: "restart_grace", Flag: "restart-grace", To: &s.restartGrace, Default: "10s", Max: "1d", Help: "with a directory or an etcd: how long after its start the broker waits for providers that it knew before to come back"},
 		{Key: "relay", Flag: "relay", To: &b.relay, Default: "true", Reload: true, Help: "pass calls on to providers over their own connections to the broker, for callers that ask for it; turned off, calls under way go on"},
 		{Key: "drain_timeout", Flag: "drain-timeout", To: &s.drainTimeout, Default: "10s", Max: "1d", Reload: true, Help: "how long running calls may take to end after SIGTERM or an interrupt"},
-		{Key: "compression", Flag: "compression", To: &b.compress, Default: "s2,zstd", Choices: compressNames(), Min: "1", Help: "`METHODS` of compressing bodies that peers may use, the preferred first: only those are sent compressed bodies who ask for it in HELLO; none is off. In a flag or a variable separated by commas"},
-		{Key: "compress_above", Flag: "compress-above", To: &b.compressAbove, Default: "4KiB", Max: "1GiB", Help: "a body of so many bytes, or fewer, is sent as it is"},
+		{Key: "compression", Flag: "compression", To: &b.compress, Default: "s2,zstd", Choices: compressNames(), Min: "1", Reload: true, Help: "`METHODS` of compressing bodies that peers may use, the preferred first: only those are sent compressed bodies who ask for it in HELLO; none is off. In a flag or a variable separated by commas. Changed ones hold for later connections"},
+		{Key: "compress_above", Flag: "compress-above", To: &b.compressAbove, Default: "4KiB", Max: "1GiB", Reload: true, Help: "a body of so many bytes, or fewer, is sent as it is"},
 
 		{Key: "etcd.endpoints", Flag: "etcd", To: &b.etcd, Help: "keep what data keeps in the etcd at these `URLS`, in place of a directory; in a flag or a variable separated by commas"},
 		{Key: "etcd.prefix", Flag: "etcd-prefix", To: &b.etcdPrefix, Default: "/trefoil", Help: "what the broker's keys in the etcd begin with; one broker at a time can use a `PREFIX`"},
@@ -109,6 +111,8 @@ func brokerTable(s *settings) config.Table {
 		{Key: "limits.max_streams", Flag: "max-streams", To: &b.maxStreams, Default: "16384", Min: "1", Max: "10000000", Reload: true, Help: "how many of all connections, the same way"},
 		{Key: "limits.stream_window", Flag: "stream-window", To: &b.streamWindow, Default: "64KiB", Min: "1KiB", Max: "64MiB", Reload: true, Help: "how much of one stream may wait for who does not read, in each direction, beside one message that is larger; a stream that is passed on moves so much in a round trip. A changed one holds for later streams"},
 		{Key: "limits.topic_memory", Flag: "topic-memory", To: &b.topicMemory, Default: "256MiB", Min: "1MiB", Max: "1024GiB", Help: "how much topics that are not durable keep in memory together, and, apart from that, how much waits in queue groups; above it the largest histories lose their oldest messages"},
+		{Key: "limits.scheduled", Flag: "max-scheduled", To: &b.scheduled, Default: "1000000", Min: "1", Max: "100000000", Help: "how many messages of all topics wait to be published later, 100000 of each at most; further ones are refused with rcode 20"},
+		{Key: "limits.scheduled_bytes", Flag: "scheduled-bytes", To: &b.scheduledBytes, Default: "1GiB", Min: "64KiB", Max: "1024GiB", Help: "how many bytes these have together"},
 		{Key: "limits.max_nodes", Flag: "max-nodes", To: &b.maxNodes, Default: "1048576", Min: "1", Max: "100000000", Help: "how many nodes the tree holds; further ones are refused"},
 		{Key: "limits.max_node_bytes", Flag: "max-node-bytes", To: &b.maxNodeBytes, Default: "1GiB", Min: "64KiB", Max: "64GiB", Help: "how much the nodes of the tree hold together, where each counts 256 bytes besides its data"},
 
@@ -121,12 +125,12 @@ func brokerTable(s *settings) config.Table {
 
 		{Key: "ping.interval", Flag: "ping-interval", To: &b.pingInterval, Default: "2s", Min: "10ms", Max: "1h", Help: "how long a peer may be silent before it is pinged; peers learn it from HELLO and do the same"},
 		{Key: "ping.misses", Flag: "ping-misses", To: &b.pingMisses, Default: "5", Min: "2", Max: "1000", Help: "after how many silent intervals a peer is given up"},
-		{Key: "registry.health_interval", Flag: "health-interval", To: &b.healthInterval, Default: "0s", Max: "1h", Help: "look this often whether every provider can be reached; 0s: only when callers say that they cannot reach one"},
-		{Key: "registry.health_timeout", Flag: "health-timeout", To: &b.healthTimeout, Default: "2s", Min: "10ms", Max: "1m", Help: "how long one such look may take"},
-		{Key: "registry.health_failures", Flag: "health-failures", To: &b.healthFailures, Default: "3", Min: "1", Max: "100", Help: "after how many looks in a row a provider counts as unhealthy that cannot be reached"},
-		{Key: "registry.dial_back", Flag: "dial-back", To: &b.dialBack, Default: "0s", Max: "1m", Help: "connect to a provider before it is announced, and refuse it when that takes longer than this, or another one answers; 0s: believe it"},
-		{Key: "registry.loss_percent", Flag: "loss-percent", To: &b.lossPercent, Default: "50", Min: "1", Max: "100", Help: "when more than this part of the providers' connections break within 10 s, and 20 at least, further losses are not believed for a while; 100: they always are"},
-		{Key: "registry.loss_hold", Flag: "loss-hold", To: &b.lossHold, Default: "1m", Min: "1s", Max: "1h", Help: "for how long at most; 'trefoil registry lift' ends it"},
+		{Key: "registry.health_interval", Flag: "health-interval", To: &b.healthInterval, Default: "0s", Max: "1h", Reload: true, Help: "look this often whether every provider can be reached; 0s: only when callers say that they cannot reach one"},
+		{Key: "registry.health_timeout", Flag: "health-timeout", To: &b.healthTimeout, Default: "2s", Min: "10ms", Max: "1m", Reload: true, Help: "how long one such look may take"},
+		{Key: "registry.health_failures", Flag: "health-failures", To: &b.healthFailures, Default: "3", Min: "1", Max: "100", Reload: true, Help: "after how many looks in a row a provider counts as unhealthy that cannot be reached"},
+		{Key: "registry.dial_back", Flag: "dial-back", To: &b.dialBack, Default: "0s", Max: "1m", Reload: true, Help: "connect to a provider before it is announced, and refuse it when that takes longer than this, or another one answers; 0s: believe it. A changed one holds for later registrations"},
+		{Key: "registry.loss_percent", Flag: "loss-percent", To: &b.lossPercent, Default: "50", Min: "1", Max: "100", Reload: true, Help: "when more than this part of the providers' connections break within 10 s, and 20 at least, further losses are not believed for a while; 100: they always are"},
+		{Key: "registry.loss_hold", Flag: "loss-hold", To: &b.lossHold, Default: "1m", Min: "1s", Max: "1h", Reload: true, Help: "for how long at most; 'trefoil registry lift' ends it"},
 		{Key: "registry.tls_ca", Flag: "registry-tls-ca", To: &b.registryCA, Help: "who signs the certificates of providers, in the PEM `FILE`: a broker with TLS looks for them over TLS, and shows its own certificate; the system knows when there is no file"},
 
 		{Key: "sessions.interval", Flag: "session-interval", To: &b.sessionInterval, Default: "2s", Min: "10ms", Max: "1h", Help: "in which time a session needs a sign of life"},
@@ -200,7 +204,7 @@ func (b *brokerSettings) options() []server.Option {
 		server.WithMaxQueued(int(b.maxQueued)), server.WithMaxInbound(int(b.maxInbound)),
 		server.WithWriteTimeout(b.writeTimeout), server.WithFrameTimeout(b.frameTimeout),
 		server.WithSubscriberQueue(int(b.subscriberQueue)), server.WithWatcherQueue(int(b.watcherQueue)),
-		server.WithMaxNodes(b.maxNodes, int64(b.maxNodeBytes)), server.WithTopicMemory(int64(b.topicMemory)), b.autoTopics(),
+		server.WithMaxNodes(b.maxNodes, int64(b.maxNodeBytes)), server.WithTopicMemory(int64(b.topicMemory)), server.WithScheduled(b.scheduled, int64(b.scheduledBytes)), b.autoTopics(),
 		server.WithPing(b.pingInterval, b.pingMisses),
 		server.WithSessions(b.sessionInterval, b.sessionMisses), server.WithHeartbeats(b.heartbeats),
 		server.WithRelaying(b.relay),

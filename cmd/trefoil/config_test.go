@@ -234,6 +234,8 @@ var otherValues = map[string]struct{ json, text string }{
 	"limits.watcher_queue":     {`"64KiB"`, "64KiB"},
 	"limits.max_nodes":         {`1000`, "1000"},
 	"limits.topic_memory":      {`"1GiB"`, "1GiB"},
+	"limits.scheduled":         {`5000`, "5000"},
+	"limits.scheduled_bytes":   {`"2GiB"`, "2GiB"},
 	"limits.max_node_bytes":    {`"1MiB"`, "1MiB"},
 	"tls.cert":                 {`"/tmp/cert.pem"`, "/tmp/cert.pem"},
 	"tls.key":                  {`"/tmp/key.pem"`, "/tmp/key.pem"},

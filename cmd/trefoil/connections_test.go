@@ -25,7 +25,7 @@ func TestTenThousandConnectionsAllHearOfAProvider(t *testing.T) {
 		all = 500
 	}
 	needDescriptors(t, uint64(all)+500)
-	broker := startCommand(t, exec.Command(fastBinary(t), "broker", "--listen", "127.0.0.1:0", "--accept-rate", "0", "--log-level", "error"))
+	broker := startCommand(t, exec.Command(fastBinary(t), "broker", "--listen", "127.0.0.1:0", "--accept-rate", "0", "--ping-interval", "4s", "--ping-misses", "15", "--log-level", "error"))
 	addr := strings.TrimPrefix(broker.line(broker.out), "listening on ")
 	before := memory(broker)
 

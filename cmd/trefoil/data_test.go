@@ -40,7 +40,7 @@ func TestTopicsAndProvidersSurviveAKilledBroker(t *testing.T) {
 
 func TestProviderThatDiedWithTheBrokerIsForgottenAfterTheGrace(t *testing.T) {
 	data := t.TempDir()
-	args := []string{"--listen", "127.0.0.1:0", "--data", data, "--restart-grace", "1500ms"}
+	args := []string{"--listen", "127.0.0.1:0", "--data", data, "--restart-grace", "10s"}
 	first, broker := startBroker(t, args...)
 	provider, addr := startProvider(t, broker, "echo", "cat")
 	first.signal(syscall.SIGKILL)

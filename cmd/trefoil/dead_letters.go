@@ -139,13 +139,13 @@ func (a *app) onDeadLetters(ctx context.Context, s *settings, args []string, eve
 		}
 		missing := len(offsets) - n
 		if n == 0 && missing > 0 {
-			return fmt.Errorf("none of these offsets is a dead letter of %s; 'trefoil topic dead-letters ls %s' shows what is", args[0], args[0])
+			return &plainError{fmt.Sprintf("none of these offsets is a dead letter of %s; 'trefoil topic dead-letters ls %[1]s' shows what is", args[0]), &abstract.Error{Code: abstract.NotFound, Sent: abstract.SentYes}}
 		}
 		if err := a.say(s, deadLettersDone{event, args[0], n}, "%s %s of %s", event, count(n, "dead letter"), printable(args[0])); err != nil {
 			return err
 		}
 		if missing > 0 {
-			return fmt.Errorf("%d of %s are not there; 'trefoil topic dead-letters ls %s' shows what is", missing, count(len(offsets), "offset"), args[0])
+			return &plainError{fmt.Sprintf("%d of %s are not there; 'trefoil topic dead-letters ls %s' shows what is", missing, count(len(offsets), "offset"), args[0]), &abstract.Error{Code: abstract.NotFound, Sent: abstract.SentYes}}
 		}
 		return nil
 	})
@@ -156,14 +156,5 @@ func (d *deadLetterSettings) offsets(args []string) ([]uint64, error) {
 	if d.all == (len(args) > 1) {
 		return nil, usagef("name offsets, as 'trefoil topic dead-letters ls %s' shows them, or --all", args[0])
 	}
-	var list []uint64
-	for _, arg := range args[1:] {
-		offset, err := strconv.ParseUint(strings.TrimPrefix(arg, "#"), 10, 63)
-		if err != nil || offset == 0 {
-			return nil, usagef("%q is no offset", arg)
-		}
-		list = append(list, offset)
-	}
-	slices.Sort(list)
-	return slices.Compact(list), nil
+	return offsetsOf(args[1:])
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -242,6 +243,41 @@ func TestTrackerWakesWhoWaitsForCalls(t *testing.T) {
 			})
 		}
 		require.NoError(t, <-done)
+	})
+}
+
+func TestOfflineOfAStoppedProviderCountsBeforeItIsKilled(t *testing.T) {
+	_, processes := threeProviders()
+	k := newKilling(&team{}, newTracker(), 100)
+	k.victim = processes[1]
+	k.victim.cmd = &exec.Cmd{Process: &os.Process{}}
+	k.went(abstract.Provider{Host: abstract.Host{IP: "h", Port: 1}})
+	assert.False(t, k.report(&sender{}).Offline, "that was another one")
+	for range 2 {
+		k.went(abstract.Provider{Host: abstract.Host{IP: "h", Port: 2}})
+	}
+	<-k.gone
+	k.killed = time.Now()
+	r := k.report(&sender{})
+	assert.True(t, r.Offline)
+	assert.Zero(t, r.OfflineMs)
+}
+
+// On a machine on which calls take long, one is enough.
+func TestSlowVictimIsKilledWithFewCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTracker()
+		list, _ := threeProviders()
+		k := newKilling(&team{}, tr, 100)
+		tr.setPosting(true)
+		tr.aimAt("h:2")
+		tr.Pick(list)
+		begun := time.Now()
+		require.NoError(t, k.waitBusy(t.Context(), "h:2", 0))
+		assert.Equal(t, killWithin, time.Since(begun))
+		over, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, k.waitBusy(over, "h:2", 1), context.DeadlineExceeded, "there is none")
 	})
 }
 

@@ -24,7 +24,9 @@ func (a *app) discoverCommand() *cobra.Command {
 			"with 1. After the address stand its state, unless that is up, its tags, and 'held'\n" +
 			"for one that the broker does not know any more; --json shows all. With --watch go\n" +
 			"on: a line 'watching METHOD', then a line ONLINE, CHANGED, HELD or OFFLINE with the\n" +
-			"same for everybody who is there, changes, vanishes without a notice, or goes.",
+			"same for everybody who is there, changes, vanishes without a notice, or goes. After\n" +
+			"OFFLINE stand the address and why, if the registry says that: lost, left,\n" +
+			"unregistered, expired, replaced or vanished.",
 		Args: cobra.ExactArgs(1),
 	}, a.discover)
 	return excludeRegistry(a.completing(c, s, false), "broker")
@@ -153,6 +155,7 @@ type watchEvent struct {
 	Event    string          `json:"event"` // watching, online, changed, held or offline
 	Method   string          `json:"method"`
 	Provider *providerOutput `json:"provider,omitempty"`
+	Reason   string          `json:"reason,omitempty"` // of offline, if the registry says why
 	At       time.Time       `json:"at"`
 }
 
@@ -214,12 +217,16 @@ func (a *app) printChanges(s *settings, before, now abstract.Providers) error {
 		event, word string
 		list        []abstract.Provider
 	}{{"offline", "OFFLINE", now.Offline}, {"online", "ONLINE", now.Online}, {"changed", "CHANGED", changed}, {"held", "HELD", held}} {
-		for _, p := range c.list {
+		for i, p := range c.list {
 			out := newProviderOutput(p, slices.Contains(now.Held, p))
 			event := watchEvent{Event: c.event, Method: p.Method, Provider: &out, At: time.Now()}
 			line := out.line()
-			if c.event == "offline" { // what it said of itself is over
-				line = p.Host.String()
+			if c.event == "offline" {
+				line = p.Host.String() // what it said of itself is over
+				if i < len(now.Reasons) && now.Reasons[i] != abstract.OfflineUnknown {
+					event.Reason = string(now.Reasons[i])
+					line += " " + event.Reason
+				}
 			}
 			if err := a.say(s, event, "%s %s", c.word, line); err != nil {
 				return err

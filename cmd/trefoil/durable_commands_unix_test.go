@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -68,9 +69,9 @@ func TestDeadLettersAreListedRetriedAndDropped(t *testing.T) {
 		return all
 	}
 	require.Eventually(t, func() bool { return len(list()) == 3 }, patience, 50*time.Millisecond)
+	lazy.lineWith(lazy.out, `"delivered":2`)
 	lazy.signal(os.Interrupt)
 	require.Equal(t, exitOK, lazy.wait())
-	assert.Contains(t, lazy.out.text(), `"delivered":2`)
 
 	first := list()[0]
 	assert.Equal(t, "orders", first.Topic)
@@ -99,7 +100,7 @@ func TestDeadLettersAreListedRetriedAndDropped(t *testing.T) {
 func TestMessagesForLaterAreSaidToBe(t *testing.T) {
 	topicBroker(t, "--data", t.TempDir())
 	succeed(t, "topic", "create", "orders", "--durable")
-	assert.Regexp(t, `^published 1 message to orders: to be delivered at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n$`, succeed(t, "pub", "orders", "later", "--delay", "1d"))
+	assert.Regexp(t, `^published 1 message to orders: to be delivered at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d, as 1\.\w+\n$`, succeed(t, "pub", "orders", "later", "--delay", "1d"))
 	text := succeed(t, "topic", "info", "orders")
 	assert.Contains(t, text, "  1 message for later\n")
 	assert.Contains(t, text, "reads on from the disk\n")
@@ -111,4 +112,27 @@ func TestMessagesForLaterAreSaidToBe(t *testing.T) {
 	assert.Equal(t, 2, infoOf(t, "orders").Later)
 	succeed(t, "pub", "orders", "now", "--delay", "1ms")
 	assert.Equal(t, "now\n", succeed(t, "sub", "orders", "--from", "1", "--count", "1"))
+}
+
+func TestScheduledMessagesAreListedAndCancelled(t *testing.T) {
+	topicBroker(t, "--data", t.TempDir())
+	succeed(t, "topic", "create", "orders", "--durable")
+	publish := func(message, delay string) (id string) {
+		var out receiptOutput
+		require.NoError(t, json.Unmarshal([]byte(succeed(t, "pub", "orders", message, "--delay", delay, "--id", "id-"+message, "--meta", "lang=en", "--json")), &out))
+		return out.Scheduled
+	}
+	late, early := publish("late", "3h"), publish("early", "2h")
+	lines := strings.Split(strings.TrimSpace(succeed(t, "topic", "scheduled", "ls", "orders")), "\n")
+	require.Len(t, lines, 2)
+	assert.Regexp(t, `^`+regexp.QuoteMeta(early)+` \d{4}-\d\d-\d\d \d\d:\d\d:\d\d id id-early lang=en\t"early"$`, lines[0])
+	assert.Contains(t, lines[1], late)
+	assert.Equal(t, 1, strings.Count(succeed(t, "topic", "scheduled", "ls", "orders", "--count", "1"), "\n"))
+	assert.Equal(t, "cancelled 1 message of orders\n", succeed(t, "topic", "scheduled", "cancel", "orders", early))
+	assert.Contains(t, refused(t, exitFailed, "topic", "scheduled", "cancel", "orders", early, late), "does not wait to be published")
+	assert.Empty(t, succeed(t, "topic", "scheduled", "ls", "orders", "--json"))
+	assert.Zero(t, infoOf(t, "orders").Later)
+	refused(t, exitUsage, "topic", "scheduled")
+	refused(t, exitUsage, "topic", "scheduled", "cancel", "orders")
+	assert.Contains(t, refused(t, exitFailed, "topic", "scheduled", "ls", "order"), "did you mean orders?")
 }

@@ -73,10 +73,11 @@ func TestFailedCommandIsAFailedCallWithCodeNine(t *testing.T) {
 }
 
 func TestCommandDiesWithItsCallersDeadline(t *testing.T) {
+	t.Parallel()
 	_, broker := startBroker(t)
 	path, opened := fifo(t)
 	startProvider(t, broker, "slow", "sleep 1000 >"+path)
-	f := do(t, "call", "slow", "--broker", broker, "--timeout", "3s")
+	f := do(t, "call", "slow", "--broker", broker, "--timeout", "15s") // time to begin, on any machine
 	assert.Equal(t, exitFailed, f.code)
 	assert.Contains(t, f.err, "timeout")
 	waitEnd(t, waitOpen(t, opened))
@@ -97,17 +98,21 @@ func TestCommandDiesWithItsProvider(t *testing.T) {
 
 func TestWatchSeesAProviderComeAndGo(t *testing.T) {
 	for name, sig := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "terminated": syscall.SIGTERM} {
+		reason := map[syscall.Signal]string{syscall.SIGKILL: "lost", syscall.SIGTERM: "unregistered"}[sig]
 		t.Run(name, func(t *testing.T) {
 			_, broker := startBroker(t)
 			watch := start(t, "discover", "m", "--watch", "--broker", broker)
 			require.Equal(t, "watching m", watch.line(watch.out))
+			values := start(t, "discover", "m", "--watch", "--json", "--broker", broker)
+			values.lineWith(values.out, `"watching"`)
 			provider, addr := startProvider(t, broker, "m", "cat")
 			require.Equal(t, "ONLINE "+addr, watch.line(watch.out))
 			provider.signal(sig)
 			if sig == syscall.SIGTERM {
 				require.Equal(t, "CHANGED "+addr+" draining", watch.line(watch.out))
 			}
-			require.Equal(t, "OFFLINE "+addr, watch.line(watch.out))
+			require.Equal(t, "OFFLINE "+addr+" "+reason, watch.line(watch.out))
+			assert.Contains(t, values.lineWith(values.out, `"offline"`), `"reason":"`+reason+`"`)
 			watch.signal(os.Interrupt)
 			assert.Equal(t, exitOK, watch.wait())
 		})

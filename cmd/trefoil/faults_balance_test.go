@@ -137,7 +137,7 @@ func TestWeightsAreKeptBetweenProcesses(t *testing.T) {
 func TestFewKeysMoveWhenAnInstanceLeaves(t *testing.T) {
 	_, broker := startFastBroker(t, anyPort)
 	members := startMembers(t, broker, make([]time.Duration, 10), nil)
-	keys := long(3000, 50_000)
+	keys := long(8000, 50_000) // the share of one of ten is off by a fifth once in 10^9 runs
 	homes := func(c *caller, keys int) []string {
 		at := make([]string, keys)
 		for i := range at {
@@ -148,6 +148,11 @@ func TestFewKeysMoveWhenAnInstanceLeaves(t *testing.T) {
 		return at
 	}
 	hash, random := newCaller(t, broker, client.WithBalancing("hash")), newCaller(t, broker, client.WithBalancing("random"))
+	for _, c := range []*caller{hash, random} { // calls go elsewhere while connecting takes long
+		for _, m := range members {
+			require.NoError(t, c.calls.Call(t.Context(), whoMethod, nil, nil, client.OnInstance(m.instance)))
+		}
+	}
 	before, planted := homes(hash, keys), homes(random, keys/10)
 	require.Equal(t, before[:keys/10], homes(hash, keys/10), "the same key goes to the same one")
 	require.NoError(t, members[4].srv.Shutdown(t.Context()))

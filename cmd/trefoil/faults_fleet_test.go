@@ -22,10 +22,17 @@ type servant struct {
 	ready    bool // it has dialled the broker
 }
 
+// How often servants ping. Five that are missed end a connection: on a busy machine that
+// must not happen by itself, and where it is to happen it need not take minutes.
+const (
+	calmPing  = "30s"
+	quickPing = "1s"
+)
+
 // standby starts a servant that has dialled the broker and serves nothing yet.
-func standby(t *testing.T, broker string) *servant {
+func standby(t *testing.T, broker, ping string) *servant {
 	t.Helper()
-	s := &servant{proc: startHelper(t, "servant", broker)}
+	s := &servant{proc: startHelper(t, "servant", broker, ping)}
 	s.oneOfMany = true
 	return s
 }
@@ -55,11 +62,11 @@ func (s *servant) serve(where ...string) *servant {
 const anyPort = "127.0.0.1:0"
 
 // startServants starts servants that serve.
-func startServants(t *testing.T, broker string, n int) []*servant {
+func startServants(t *testing.T, broker string, n int, ping string) []*servant {
 	t.Helper()
 	list := make([]*servant, n)
 	for i := range list {
-		list[i] = standby(t, broker)
+		list[i] = standby(t, broker, ping)
 	}
 	for _, s := range list {
 		s.serve(anyPort)
@@ -91,9 +98,9 @@ const (
 
 func newFleet(t *testing.T, broker string, n int) *fleet {
 	t.Helper()
-	f := &fleet{t: t, broker: broker, live: startServants(t, broker, n), by: map[os.Signal]int{}}
+	f := &fleet{t: t, broker: broker, live: startServants(t, broker, n, calmPing), by: map[os.Signal]int{}}
 	for range n - fleetLeast {
-		f.spare = append(f.spare, standby(t, broker))
+		f.spare = append(f.spare, standby(t, broker, calmPing))
 	}
 	return f
 }
@@ -113,7 +120,7 @@ func (f *fleet) restart(callers []*caller, n int, reuse bool, sig os.Signal) {
 	f.by[sig] += n
 	for i, v := range victims {
 		next := f.spare[0]
-		f.spare = append(f.spare[1:], standby(f.t, f.broker))
+		f.spare = append(f.spare[1:], standby(f.t, f.broker, calmPing))
 		where := anyPort
 		if reuse && i == 0 {
 			where = v.addr

@@ -40,7 +40,7 @@ func newCaller(t *testing.T, broker string, opts ...client.Option) *caller {
 		c.offline.Add(1)
 		c.spy.gone(p.Host.String(), p.Instance, true)
 	}))
-	c.calls = client.NewRpcClient(c.discovery, append([]client.Option{client.WithTransport(c.spy.transport)}, opts...)...)
+	c.calls = client.NewRpcClient(c.discovery, append([]client.Option{client.WithTransport(c.spy.transport), client.WithTimeout(patience)}, opts...)...)
 	t.Cleanup(func() { _ = c.calls.Close() })
 	return c
 }

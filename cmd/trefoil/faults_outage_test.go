@@ -24,7 +24,7 @@ func TestCallsGoOnWhileTheBrokerIsDead(t *testing.T) {
 	for name, args := range map[string][]string{"memory": nil, "data": {"--data", t.TempDir()}} {
 		t.Run(name, func(t *testing.T) {
 			process, broker := startFastBroker(t, anyPort, args...)
-			servants := startServants(t, broker, fleetSize)
+			servants := startServants(t, broker, fleetSize, calmPing)
 			callers := newCallers(t, 4, broker)
 			for _, c := range callers {
 				c.knows(t, servants)
@@ -94,10 +94,11 @@ func TestThousandsOfClientsComeBack(t *testing.T) {
 // when pings are missed; the idempotent ones go elsewhere then.
 func TestHalfOpenProviderLosesNothingButItsOwnCalls(t *testing.T) {
 	_, broker := startFastBroker(t, anyPort)
-	servants := startServants(t, broker, 3)
-	far := standby(t, broker)
-	hole := newBlackHole(t, freeAddr(t))
-	far.serve(hole.to, hole.addr())
+	servants := startServants(t, broker, 3, calmPing)
+	far := standby(t, broker, quickPing)
+	hole := newBlackHole(t, "")
+	far.serve(anyPort, hole.addr())
+	hole.lead(far.addr)
 	callers := newCallers(t, 2, broker)
 	for _, c := range callers {
 		c.knows(t, append(slices.Clip(servants), far))
@@ -151,8 +152,8 @@ func answers(t *testing.T, l *pressure, s *servant) {
 // its connection is given up; those that are hedged are done by somebody else before,
 // as far as the budget of hedging goes.
 func TestStoppedProviderIsLeftAloneAndComesBack(t *testing.T) {
-	_, broker := startFastBroker(t, anyPort, "--session-interval", "200ms", "--session-misses", "5")
-	servants := startServants(t, broker, 4)
+	_, broker := startFastBroker(t, anyPort, "--session-interval", "600ms", "--session-misses", "5")
+	servants := startServants(t, broker, 4, quickPing)
 	callers := newCallers(t, 2, broker)
 	know := func(list []*servant) {
 		for _, c := range callers {

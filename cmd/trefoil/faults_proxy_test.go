@@ -15,10 +15,10 @@ import (
 // it is lifted. Then everything does.
 type blackHole struct {
 	listener net.Listener
-	to       string
 	ended    sync.WaitGroup
 
 	mu     sync.Mutex
+	to     string        // empty: nowhere yet
 	lifted chan struct{} // open while nothing is passed on
 	closed bool
 	conns  map[net.Conn]struct{}
@@ -40,6 +40,13 @@ func newBlackHole(t *testing.T, to string) *blackHole {
 }
 
 func (h *blackHole) addr() string { return h.listener.Addr().String() }
+
+// lead makes an address the other end of connections to come.
+func (h *blackHole) lead(to string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.to = to
+}
 
 // swallow lets nothing through any more.
 func (h *blackHole) swallow() {
@@ -97,7 +104,10 @@ func (h *blackHole) serve() {
 func (h *blackHole) connect(in net.Conn) {
 	defer in.Close()
 	h.wait()
-	out, err := net.Dial("tcp", h.to)
+	h.mu.Lock()
+	to := h.to
+	h.mu.Unlock()
+	out, err := net.Dial("tcp", to)
 	if err != nil {
 		return
 	}

@@ -62,7 +62,7 @@ func newServant(conn *client.Conn, listen string, takes time.Duration, opts ...s
 }
 
 // servantHelper is a provider in a process of its own. It dials args[0], says that it
-// is ready, and then serves at the address of the one line that it reads; the line
+// is ready, and then, pinging its callers every args[1], serves at the address of the one line that it reads; the line
 // may name another one to be registered. It ends with SIGTERM, in order.
 func servantHelper(args []string, stdin io.Reader, stdout io.Writer) int {
 	failed := func(err error) int {
@@ -71,7 +71,7 @@ func servantHelper(args []string, stdin io.Reader, stdout io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	conn, err := client.Dial(context.Background(), args[0], client.WithLogger(silent), client.WithTimeout(patience))
+	conn, err := client.Dial(context.Background(), args[0], client.WithLogger(silent), client.WithTimeout(patience), client.WithConnectTimeout(patience), client.WithHelloTimeout(patience))
 	if err != nil {
 		return failed(err)
 	}
@@ -82,7 +82,11 @@ func servantHelper(args []string, stdin io.Reader, stdout io.Writer) int {
 		return 0
 	}
 	where := strings.Fields(input.Text())
-	opts := []server.Option{server.WithPing(200*time.Millisecond, 5)}
+	ping, err := time.ParseDuration(args[1])
+	if err != nil {
+		return failed(err)
+	}
+	opts := []server.Option{server.WithPing(ping, 5), server.WithDrain(0, patience)}
 	if len(where) > 1 {
 		host, err := abstract.ParseHost(where[1])
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,8 +19,10 @@ import (
 	"trefoil/concrete/message"
 )
 
-// lateAfter is how long after a provider's loss was seen calls may still go to it.
-const lateAfter = 50 * time.Millisecond
+// lateAfter is how long after a provider's loss was seen calls may still go to it: a thread
+// that has chosen it may be held up alone, which the pulse does not see. Who does not care
+// for the loss tries again and again, and is seen later than that.
+const lateAfter = time.Second
 
 // spy is a transport that sees for whom a client opens its connections, and who
 // answers on them.
@@ -113,21 +116,25 @@ func (s *spy) look(at map[string]loss, whom, what string) {
 
 func (s *spy) transport(addr string, cfg abstract.TransportConfig) abstract.BaseClient {
 	open := cfg.OnOpen
+	begun := new(atomic.Pointer[time.Time])
 	cfg.OnOpen = func(bc abstract.BaseConnection) abstract.Receiver {
-		c := &spiedConn{BaseConnection: bc, spy: s, addr: addr}
+		c := &spiedConn{BaseConnection: bc, spy: s, addr: addr, begun: *begun.Load()}
 		c.Receiver = open(c)
 		return c
 	}
-	return spiedClient{client.StandardNet(addr, cfg), s, addr}
+	return spiedClient{client.StandardNet(addr, cfg), s, addr, begun}
 }
 
 type spiedClient struct {
 	abstract.BaseClient
-	spy  *spy
-	addr string
+	spy   *spy
+	addr  string
+	begun *atomic.Pointer[time.Time]
 }
 
 func (c spiedClient) Connect(ctx context.Context) (abstract.BaseConnection, error) {
+	now := time.Now()
+	c.begun.Store(&now)
 	c.spy.mu.Lock()
 	c.spy.seen.dials++
 	c.spy.look(c.spy.lost, c.addr, "connecting to")
@@ -139,8 +146,9 @@ func (c spiedClient) Connect(ctx context.Context) (abstract.BaseConnection, erro
 type spiedConn struct {
 	abstract.BaseConnection
 	abstract.Receiver
-	spy  *spy
-	addr string
+	spy   *spy
+	addr  string
+	begun time.Time // when it was dialled
 
 	mu    sync.Mutex
 	meant string
@@ -162,7 +170,9 @@ func (c *spiedConn) greets(hello *message.Hello) *message.Hello {
 	if hello.Instance == "" {
 		c.spy.seen.unnamed++
 	}
-	c.spy.look(c.spy.ended, hello.Instance, "greeting")
+	if l, gone := c.spy.ended[hello.Instance]; gone && c.begun.Sub(l.at) > lateAfter { // the others were on their way
+		c.spy.look(c.spy.ended, hello.Instance, "greeting")
+	}
 	if c.spy.blind {
 		anybody := *hello
 		anybody.Instance = ""

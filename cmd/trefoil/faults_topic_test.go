@@ -22,11 +22,13 @@ import (
 	"trefoil/client"
 )
 
-// dialFar is a client that comes back fast, over whatever is between it and the broker.
+// dialFar is a client that comes back fast, over whatever is between it and the broker. A
+// greeting that is lost in silence costs it a few seconds: one that is only late because
+// the machine has too much to do is not to be taken for an existing program's silence.
 func dialFar(t *testing.T, addr string) *client.TopicClient {
 	t.Helper()
 	conn, _ := dialBroker(t, addr, client.WithBackoff(5*time.Millisecond, 50*time.Millisecond), client.WithTimeout(2*time.Minute),
-		client.WithConnectTimeout(patience), client.WithHelloTimeout(500*time.Millisecond), client.WithSubscriptionQueue(256<<20))
+		client.WithConnectTimeout(patience), client.WithHelloTimeout(5*time.Second), client.WithSubscriptionQueue(256<<20))
 	return client.NewTopicClient(conn)
 }
 
@@ -90,7 +92,7 @@ func createFaultTopics(t *testing.T, c *client.TopicClient) (names []string) {
 // again. Every subscription gets all messages in order, or a notice where some are
 // missing, and no notice where none are. TREFOIL_LONG=1 cuts 1,000 times.
 func TestCutsLeaveNoSilentGap(t *testing.T) {
-	_, broker := startFastBroker(t, anyPort, "--ping-interval", "100ms", "--ping-misses", "4")
+	_, broker := startFastBroker(t, anyPort, "--ping-interval", "300ms", "--ping-misses", "5")
 	var cuts atomic.Int64
 	proxy := func() string { return newCutter(t, broker, &cuts, 100_000).addr() }
 	names := createFaultTopics(t, dialFar(t, broker))
@@ -173,7 +175,7 @@ func report(t *testing.T, cuts int64, speakers map[string]*speaker, records []*r
 	for _, r := range records {
 		r.check(t)
 		got, told, missing := r.counts()
-		if !r.many && r.topic() == longTopic {
+		if r.topic() == longTopic {
 			assert.Zero(t, missing+told, "%s: all of it is kept", r.name)
 		}
 		messages, notices, holes = messages+got, notices+told, holes+missing

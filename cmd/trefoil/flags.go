@@ -87,7 +87,7 @@ func flagTable(s *settings) []flagRow {
 	const admin = "registry-status registry-lift "
 	const secured = admin + "provide call discover services describe pub sub " + topicVerbs + nodes
 	const talking = admin + "provide call discover services describe pub sub demo-provider " + topicVerbs + bench + " " + nodes
-	return append(slices.Concat(protectFlags(s), wayFlags(s), relayFlags(s), registryFlags(s), describeFlags(s), streamFlags(s), topicFlags(s), pubFlags(s), subFlags(s), recordFlags(s), deadLetterFlags(s)), []flagRow{
+	return append(slices.Concat(protectFlags(s), wayFlags(s), relayFlags(s), registryFlags(s), describeFlags(s), streamFlags(s), topicFlags(s), pubFlags(s), subFlags(s), recordFlags(s), deadLetterFlags(s), scheduledFlags(s)), []flagRow{
 		{commands: talking, name: "broker", to: &s.broker, def: "", help: "the broker's `ADDR`: host:port, or unix:/path (default $TREFOIL_BROKER, then " + defaultAddr + ")"},
 		{commands: secured, name: "tls", to: &s.tls, def: false, help: "protect connections with TLS; the system knows who signs the servers' certificates"},
 		{commands: secured, name: "tls-ca", to: &s.tlsCA, def: "", help: "the same, and `FILE` has the certificates of who signs them"},

@@ -272,7 +272,9 @@ func inProcess(t *testing.T, stdin string, args ...string) finished {
 // dialBroker is a client of a broker that may go away.
 func dialBroker(t *testing.T, broker string, opts ...client.Option) (*client.Conn, *client.NodeClient) {
 	t.Helper()
-	conn, err := client.Dial(t.Context(), broker, append([]client.Option{client.WithLogger(silent), client.WithTimeout(10 * time.Second)}, opts...)...)
+	conn, err := client.Dial(t.Context(), broker, append([]client.Option{
+		client.WithLogger(silent), client.WithTimeout(patience), client.WithConnectTimeout(patience), client.WithHelloTimeout(patience),
+	}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn, client.NewNodeClient(conn)

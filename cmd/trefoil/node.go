@@ -171,7 +171,7 @@ func (a *app) nodeCreate(ctx context.Context, s *settings, args []string) error 
 }
 
 // errSessionLost ends a command whose node is no more.
-var errSessionLost = errors.New("the session has ended, and its node with it: nothing was heard of this process for too long")
+var errSessionLost error = &plainError{"the session has ended, and its node with it: nothing was heard of this process for too long", abstract.ErrSessionExpired}
 
 func (a *app) create(ctx context.Context, s *settings, n *client.NodeClient, path string, data []byte) error {
 	path, err := n.Create(ctx, path, data, s.node.options()...)

@@ -21,7 +21,7 @@ func TestProviderIsThereWhileItIsHealthy(t *testing.T) {
 	_, addr := startProvider(t, broker, "m", "cat", "--ttl", "1s", "--health", "test -e "+sign)
 	require.Equal(t, "ONLINE "+addr, watch.line(watch.out))
 	require.NoError(t, os.Remove(sign))
-	require.Equal(t, "OFFLINE "+addr, watch.line(watch.out))
+	require.Equal(t, "OFFLINE "+addr+" unregistered", watch.line(watch.out))
 	require.NoError(t, os.WriteFile(sign, nil, 0o600))
 	require.Equal(t, "ONLINE "+addr, watch.line(watch.out))
 	watch.signal(os.Interrupt)

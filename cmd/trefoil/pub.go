@@ -108,10 +108,11 @@ type receiptOutput struct {
 	Subscribers int    `json:"subscribers"`
 	Duplicate   bool   `json:"duplicate,omitempty"`
 	DueMs       int64  `json:"due_ms,omitempty"` // when it is delivered; its offset is not known yet
+	Scheduled   string `json:"scheduled,omitempty"`
 }
 
 func newReceiptOutput(r client.Receipt) *receiptOutput {
-	out := &receiptOutput{Offset: r.Offset, Subscribers: r.Subscribers, Duplicate: r.Duplicate}
+	out := &receiptOutput{Offset: r.Offset, Subscribers: r.Subscribers, Duplicate: r.Duplicate, Scheduled: r.Scheduled}
 	if !r.Due.IsZero() {
 		out.DueMs = r.Due.UnixMilli()
 	}
@@ -121,7 +122,7 @@ func newReceiptOutput(r client.Receipt) *receiptOutput {
 // String is what became of a message, for people.
 func (o *receiptOutput) String() string {
 	if o.DueMs > 0 {
-		return "to be delivered at " + time.UnixMilli(o.DueMs).Format("2006-01-02 15:04:05")
+		return "to be delivered at " + time.UnixMilli(o.DueMs).Format("2006-01-02 15:04:05") + ", as " + o.Scheduled
 	}
 	if o.Duplicate {
 		return fmt.Sprintf("offset %d, which it got when it was taken before", o.Offset)

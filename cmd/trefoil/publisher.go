@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 
+	"trefoil/abstract"
 	"trefoil/client"
 )
 
@@ -76,7 +77,7 @@ func (p *publisher) connect(ctx context.Context, a *app, s *settings) (end func(
 
 // errLostOnTheWay is what became of messages that were on their way when the connection was
 // lost. They are not tried again, as others behind them could come first.
-var errLostOnTheWay = errors.New("the connection was lost before the broker's answer came: whether this message was published is not known")
+var errLostOnTheWay error = &plainError{"the connection was lost before the broker's answer came: whether this message was published is not known", abstract.ErrDisconnected}
 
 // lostConnection ends what is on its way. Messages that come later go by the next
 // connection.

@@ -4,7 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -31,9 +30,9 @@ func TestCallsWithoutABroker(t *testing.T) {
 	t.Setenv("TREFOIL_BROKER", "127.0.0.1:1") // nobody is there
 	for name, url := range map[string]func() string{
 		"zookeeper": func() string {
-			return "zookeeper://" + registrytest.StartZooKeeper(t).Addr + "/trefoil?timeout=2s"
+			return "zookeeper://" + registrytest.StartZooKeeper(t).Addr + "/trefoil?timeout=8s"
 		},
-		"etcd": func() string { return "etcd://" + etcdtest.Start(t) + "/my/services?timeout=2s" },
+		"etcd": func() string { return "etcd://" + etcdtest.Start(t) + "/my/services?timeout=8s" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := url()
@@ -79,10 +78,7 @@ func TestRegistryURLOfABrokerIsTheBroker(t *testing.T) {
 }
 
 func TestRegistryThatIsAwayIsSaid(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	nobody := l.Addr().String()
-	require.NoError(t, l.Close())
+	nobody := freeAddr(t)
 	for name, registry := range map[string]string{"ZooKeeper": "zookeeper://" + nobody, "etcd": "etcd://" + nobody} {
 		f := inProcess(t, "", "discover", "m", "--registry", registry, "--timeout", "300ms")
 		assert.Equal(t, exitFailed, f.code)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -32,10 +31,7 @@ func registers(t *testing.T, broker string, p abstract.Provider) (leave func()) 
 // free is an address where nobody listens.
 func free(t *testing.T) abstract.Host {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	host, err := abstract.ParseHost(l.Addr().String())
+	host, err := abstract.ParseHost(freeAddr(t))
 	require.NoError(t, err)
 	return host
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"net"
 	"os"
 	"testing"
 
@@ -32,10 +31,7 @@ func TestCallThroughTheBroker(t *testing.T) {
 	provider.signal(os.Interrupt)
 	require.Equal(t, exitOK, provider.wait())
 
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	shut := nobody.Addr().String()
-	require.NoError(t, nobody.Close())
+	shut := freeAddr(t)
 	startProvider(t, broker, "echo", "cat", "--advertise", shut)
 	out = call()
 	assert.True(t, out.Relayed)

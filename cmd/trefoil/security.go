@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -49,11 +50,22 @@ func (s *settings) tlsClient(log *slog.Logger) ([]client.Option, error) {
 	if !s.tls && s.tlsCA == "" && s.tlsCert == "" {
 		return nil, nil
 	}
-	t, err := stdnet.NewTLS(stdnet.TLSConfig{CertFile: s.tlsCert, KeyFile: s.tlsKey, RootCAFile: s.tlsCA, Logger: log})
+	t, err := newTLS(stdnet.TLSConfig{CertFile: s.tlsCert, KeyFile: s.tlsKey, RootCAFile: s.tlsCA, Logger: log})
 	if err != nil {
 		return nil, err
 	}
 	return []client.Option{client.WithTLS(t)}, nil
+}
+
+// newTLS makes what protects connections. A file that cannot be read is that, as any other
+// file is, and nothing that a peer could have refused.
+func newTLS(cfg stdnet.TLSConfig) (*stdnet.TLS, error) {
+	t, err := stdnet.NewTLS(cfg)
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return nil, fmt.Errorf("load tls files: %w", path)
+	}
+	return t, err
 }
 
 // readSmall reads a file that cannot be large.
@@ -72,8 +84,16 @@ func readSmall(name string) ([]byte, error) {
 type guarded struct {
 	policyFile, tokensFile string
 	tls                    *stdnet.TLS
+	tlsFiles               stdnet.TLSConfig
 	guard                  *access.Guard
 	seen                   string // what was in the files
+}
+
+// permits is what files of permissions and of tokens come to.
+type permits struct {
+	policy *access.Policy
+	tokens *access.Tokens
+	seen   string // what was in the files
 }
 
 // secure reads what protects a broker. nil options: nothing does.
@@ -82,71 +102,77 @@ func (s *settings) secure(log *slog.Logger) (*guarded, []server.Option, error) {
 	g := &guarded{policyFile: b.policy, tokensFile: b.tokens}
 	var opts []server.Option
 	if b.tlsCert != "" || b.tlsKey != "" || b.tlsClientCA != "" {
-		var err error
-		g.tls, err = stdnet.NewTLS(stdnet.TLSConfig{
+		g.tlsFiles = stdnet.TLSConfig{
 			CertFile: b.tlsCert, KeyFile: b.tlsKey, ClientCAFile: b.tlsClientCA, RequireClientCert: b.tlsRequire, Logger: log,
-		})
-		if err != nil {
+		}
+		var err error
+		if g.tls, err = newTLS(g.tlsFiles); err != nil {
 			return nil, nil, err
 		}
 		opts = append(opts, server.WithTLS(g.tls))
 	}
-	if g.policyFile != "" || g.tokensFile != "" {
-		policy, tokens, seen, err := g.read()
+	if g.guards() {
+		p, err := g.read()
 		if err != nil {
 			return nil, nil, err
 		}
-		g.guard, g.seen = access.NewGuard(policy, tokens), seen
+		g.guard, g.seen = access.NewGuard(p.policy, p.tokens), p.seen
 		opts = append(opts, server.WithGuard(g.guard))
 	}
 	return g, opts, nil
 }
 
+// guards says whether there are permissions, or tokens.
+func (g *guarded) guards() bool { return g.policyFile != "" || g.tokensFile != "" }
+
 // read reads the files of permissions and of tokens.
-func (g *guarded) read() (policy *access.Policy, tokens *access.Tokens, seen string, err error) {
+func (g *guarded) read() (p permits, err error) {
 	var texts [2][]byte
 	for i, name := range []string{g.policyFile, g.tokensFile} {
 		if name == "" {
 			continue
 		}
 		if texts[i], err = readSmall(name); err != nil {
-			return nil, nil, "", err
+			return permits{}, err
 		}
 	}
 	if g.policyFile != "" {
-		if policy, err = access.ParsePolicy(texts[0]); err != nil {
-			return nil, nil, "", fmt.Errorf("%s: %w", g.policyFile, err)
+		if p.policy, err = access.ParsePolicy(texts[0]); err != nil {
+			return permits{}, fmt.Errorf("%s: %w", g.policyFile, err)
 		}
 	}
 	if g.tokensFile != "" {
-		if tokens, err = access.ParseTokens(texts[1]); err != nil {
-			return nil, nil, "", fmt.Errorf("%s: %w", g.tokensFile, err)
+		if p.tokens, err = access.ParseTokens(texts[1]); err != nil {
+			return permits{}, fmt.Errorf("%s: %w", g.tokensFile, err)
 		}
 	}
-	return policy, tokens, string(texts[0]) + "\x00" + string(texts[1]), nil
+	p.seen = string(texts[0]) + "\x00" + string(texts[1])
+	return p, nil
 }
 
-// reload reads all files again. What is broken stays as it was. When permissions or
-// tokens have changed, everybody connects again and is judged anew.
-func (g *guarded) reload(srv *server.Broker, log *slog.Logger) {
+// check reads all files again, and returns what is wrong with them.
+func (g *guarded) check() (permits, error) {
 	if g.tls != nil {
-		if err := g.tls.Reload(); err != nil {
+		if _, err := newTLS(g.tlsFiles); err != nil {
+			return permits{}, err
+		}
+	}
+	return g.read()
+}
+
+// take goes by what is in the files now. When permissions or tokens have changed, everybody
+// connects again and is judged anew.
+func (g *guarded) take(p permits, srv *server.Broker, log *slog.Logger) {
+	if g.tls != nil {
+		if err := g.tls.Reload(); err != nil { // they were all right a moment ago
 			log.Error("certificates not reloaded, the old ones stay in use", "err", err)
 		}
 	}
-	if g.guard == nil {
+	if g.guard == nil || p.seen == g.seen {
 		return
 	}
-	policy, tokens, seen, err := g.read()
-	if err != nil {
-		log.Error("permissions not reloaded, the old ones stay in use", "err", err)
-		return
-	}
-	if seen == g.seen {
-		return
-	}
-	g.seen = seen
-	gone := g.guard.Reload(policy, tokens)
+	g.seen = p.seen
+	gone := g.guard.Reload(p.policy, p.tokens)
 	log.Info("permissions reloaded", "gone", strings.Join(gone, ","))
 	srv.Reauthorize()
 }

@@ -97,10 +97,28 @@ func TestTokensAndPermissionsOverTLS(t *testing.T) {
 	assert.Contains(t, f.err, `identity "reader" may not read the node "/a"`)
 	require.NoError(t, os.WriteFile(policy, []byte(`{"identitys": {}}`), 0o600))
 	broker.signal(syscall.SIGHUP)
-	broker.lineWith(broker.err, "permissions not reloaded, the old ones stay in use")
+	assert.Contains(t, broker.lineWith(broker.err, "configuration not reloaded, everything stays as it was"), policy)
 	f = as(writer, "node", "get", "/a")
 	assert.Equal(t, finished{exitOK, "secret", ""}, f)
 	assert.NotContains(t, broker.err.text(), writer)
+}
+
+func TestNothingIsTakenFromFilesOfWhichOneIsBroken(t *testing.T) {
+	cert, key := certificate(t)
+	policy, tokens := fileWith(t, `{"identities": {}}`), fileWith(t, `{"tokens": []}`)
+	good := with(with(with(with(local(), "tls.cert", cert), "tls.key", key), "access.policy", policy), "access.tokens", tokens)
+	r := startReloaded(t, with(good, "log.level", "warn"))
+	for name, file := range map[string]string{"permissions": policy, "tokens": tokens, "a certificate": cert} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, []byte("{"), 0o600))
+		line := r.reload(with(good, "log.level", "info"))
+		assert.Contains(t, line, `level=ERROR msg="configuration not reloaded, everything stays as it was"`, name)
+		assert.Contains(t, line, file, name)
+		require.NoError(t, os.WriteFile(file, text, 0o600))
+	}
+	assert.NotContains(t, r.err.text(), "level=INFO", "the level of the log is as it was")
+	assert.Contains(t, r.reload(with(good, "log.level", "info")), "changed=log.level")
 }
 
 func fileWith(t *testing.T, text string) string {

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"trefoil/client"
@@ -121,11 +122,14 @@ func (c completer) topics(words []string, begun string) []candidate {
 	if err != nil {
 		return nil
 	}
+	if value, ok := c.flagValues(cmd, words, args, begun); ok {
+		return value
+	}
 	var found []candidate
 	for _, below := range cmd.Commands() {
 		found = append(found, candidate{word: below.Name()})
 	}
-	args = slices.DeleteFunc(slices.Clone(args), func(word string) bool { return strings.HasPrefix(word, "-") })
+	args = argumentsAmong(args)
 	if cmd.ValidArgsFunction == nil || !c.sh.conn.Connected() {
 		return found
 	}
@@ -134,6 +138,29 @@ func (c completer) topics(words []string, begun string) []candidate {
 		found = append(found, candidate{word: name})
 	}
 	return found
+}
+
+// flagValues are those of the flag that the last word is; ok: it is one that takes a value.
+func (c completer) flagValues(cmd *cobra.Command, words, args []string, begun string) (found []candidate, ok bool) {
+	name, is := strings.CutPrefix(words[len(words)-1], "--")
+	flag := cmd.Flags().Lookup(name)
+	if !is || flag == nil || flag.NoOptDefVal != "" {
+		return nil, false
+	}
+	complete, known := cmd.GetFlagCompletionFunc(name)
+	if !known || !c.sh.conn.Connected() {
+		return nil, true
+	}
+	values, _ := complete(cmd, argumentsAmong(args), begun)
+	for _, value := range values {
+		found = append(found, candidate{word: value})
+	}
+	return found, true
+}
+
+// argumentsAmong are the words that are no flags.
+func argumentsAmong(words []string) []string {
+	return slices.DeleteFunc(slices.Clone(words), func(word string) bool { return strings.HasPrefix(word, "-") })
 }
 
 // paths are the nodes beside the one that is begun. It does not wait for long.

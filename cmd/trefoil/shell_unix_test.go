@@ -166,7 +166,7 @@ func TestTwoShells(t *testing.T) {
 }
 
 func TestNodesOfAKilledShellGoWithItsSession(t *testing.T) {
-	_, broker := startBroker(t, "--listen", "127.0.0.1:0", "--session-interval", "200ms", "--session-misses", "3")
+	_, broker := startBroker(t, "--listen", "127.0.0.1:0", "--session-interval", "600ms", "--session-misses", "5")
 	one, two := startShell(t, broker), startShell(t, broker)
 	one.run("create -s /mine data", "\r\n/mine\r\n")
 	two.send("watch /mine\r")

@@ -39,7 +39,7 @@ func TestMassDeathReachesEveryWatcher(t *testing.T) {
 			if long(0, 1) == 1 {
 				conns, each, watchers = 100, 100, 100
 			}
-			broker := startCommand(t, exec.Command(fastBinary(t), append([]string{"broker", "--listen", "127.0.0.1:0", "--log-level", "error", "--session-interval", "200ms", "--session-misses", "5"}, args...)...))
+			broker := startCommand(t, exec.Command(fastBinary(t), append([]string{"broker", "--listen", "127.0.0.1:0", "--log-level", "error", "--session-interval", "1s", "--session-misses", "5"}, args...)...))
 			addr := strings.TrimPrefix(broker.line(broker.out), "listening on ")
 			_, nodes := dialBroker(t, addr)
 			for _, path := range []string{"/owned", "/other"} {
@@ -127,7 +127,7 @@ func countProviders(t *testing.T, nodes *client.NodeClient) (n int) {
 // TestStoppedLockHolderCannotWriteAnyMore stops the holder of a lock for longer than
 // its session lasts.
 func TestStoppedLockHolderCannotWriteAnyMore(t *testing.T) {
-	_, addr := startBroker(t, "--listen", "127.0.0.1:0", "--session-interval", "100ms", "--session-misses", "5")
+	_, addr := startBroker(t, "--listen", "127.0.0.1:0", "--session-interval", "500ms", "--session-misses", "5")
 	_, nodes := dialBroker(t, addr)
 	_, err := nodes.Create(t.Context(), "/guarded", nil)
 	require.NoError(t, err)
@@ -163,7 +163,7 @@ func TestStoppedLockHolderCannotWriteAnyMore(t *testing.T) {
 // TestForgedHeartbeatsRenewNothing floods the heartbeat port with forged datagrams
 // for a session whose process is stopped.
 func TestForgedHeartbeatsRenewNothing(t *testing.T) {
-	broker, addr := startBroker(t, "--listen", "127.0.0.1:0", "--session-interval", "300ms", "--session-misses", "5", "--log-level", "error")
+	broker, addr := startBroker(t, "--listen", "127.0.0.1:0", "--session-interval", "600ms", "--session-misses", "5", "--log-level", "error")
 	_, nodes := dialBroker(t, addr)
 	holder := start(t, "node", "create", "/mine", "--session", "--broker", addr)
 	require.Equal(t, "/mine", holder.line(holder.out))

@@ -33,7 +33,7 @@ func helperConns(args []string, stdout io.Writer, do func(i int, conn *client.Co
 	var failed atomic.Bool
 	for i := range n {
 		all.Go(func() {
-			conn, err := client.Dial(context.Background(), args[0], append(opts, client.WithLogger(silent), client.WithTimeout(patience), client.WithConnectTimeout(patience))...)
+			conn, err := client.Dial(context.Background(), args[0], append(opts, client.WithLogger(silent), client.WithTimeout(patience), client.WithConnectTimeout(patience), client.WithHelloTimeout(patience))...)
 			if err == nil {
 				err = do(i, conn)
 			}
@@ -125,7 +125,7 @@ func providersHelper(args []string, stdin io.Reader, stdout io.Writer) int {
 // holderHelper holds the lock at /lock, prints its token, and for every line of input
 // writes to /guarded by it.
 func holderHelper(args []string, stdin io.Reader, stdout io.Writer) int {
-	conn, err := client.Dial(context.Background(), args[0], client.WithLogger(silent), client.WithTimeout(patience))
+	conn, err := client.Dial(context.Background(), args[0], client.WithLogger(silent), client.WithTimeout(patience), client.WithConnectTimeout(patience), client.WithHelloTimeout(patience))
 	if err != nil {
 		fmt.Fprintln(stdout, "failed:", err)
 		return 1

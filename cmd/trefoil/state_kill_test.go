@@ -268,7 +268,7 @@ func sessionIDs(writers []*writer) (ids []string) {
 // TestStoppedBrokerExpiresNobody stops a broker for longer than sessions last. What it
 // has not done meanwhile is held against nobody.
 func TestStoppedBrokerExpiresNobody(t *testing.T) {
-	proc, broker := startBroker(t, "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--session-interval", "100ms", "--session-misses", "5", "--log-level", "error")
+	proc, broker := startBroker(t, "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--session-interval", "500ms", "--session-misses", "5", "--log-level", "error")
 	w := newWriter(t, broker, "w")
 	w.setUp(t)
 	_, err := w.nodes.Create(t.Context(), "/mine", nil, client.SessionNode())
@@ -276,7 +276,7 @@ func TestStoppedBrokerExpiresNobody(t *testing.T) {
 	id := w.conn.SessionID()
 	for range long(2, 20) {
 		proc.signal(syscall.SIGSTOP)
-		timer := time.NewTimer(1200 * time.Millisecond)
+		timer := time.NewTimer(3200 * time.Millisecond) // longer than a session lasts
 		<-timer.C
 		proc.signal(syscall.SIGCONT)
 		require.Eventually(t, func() bool {
@@ -290,7 +290,7 @@ func TestStoppedBrokerExpiresNobody(t *testing.T) {
 
 // TestStoppedClientLosesItsSession stops a client for longer than its session lasts.
 func TestStoppedClientLosesItsSession(t *testing.T) {
-	_, broker := startBroker(t, "--listen", "127.0.0.1:0", "--session-interval", "100ms", "--session-misses", "5")
+	_, broker := startBroker(t, "--listen", "127.0.0.1:0", "--session-interval", "500ms", "--session-misses", "5")
 	_, nodes := dialBroker(t, broker)
 	watch, err := nodes.Watch(t.Context(), "/mine", client.ScopeNode)
 	require.NoError(t, err)

@@ -40,6 +40,8 @@ func (a *app) subCommand() *cobra.Command {
 		return a.sub(ctx, s, args)
 	}), s, false)
 	c.MarkFlagsMutuallyExclusive("group", "consumer")
+	a.completingSharers(c, s, "group", groupsOf)
+	a.completingSharers(c, s, "consumer", consumersOf)
 	return completingFlag(c, "from", "new", "last", "all")
 }
 
@@ -153,10 +155,11 @@ type messageOutput struct {
 
 // topicEventOutput says for programs what is no message.
 type topicEventOutput struct {
-	Event     string `json:"event"` // gap, joined or left
-	Topic     string `json:"topic"`
-	Missed    uint64 `json:"missed,omitempty"`    // messages; of a gap without it the number is not known
-	Recovered *bool  `json:"recovered,omitempty"` // false: the connection was lost, and what was published meanwhile is gone
+	Event        string `json:"event"` // gap, joined or left
+	Topic        string `json:"topic"`
+	Missed       uint64 `json:"missed,omitempty"`    // messages; of a gap without it the number is not known
+	Recovered    *bool  `json:"recovered,omitempty"` // false: the connection was lost, and what was published meanwhile is gone; or the offset to begin with is not there
+	*keptOffsets        // of the latter: what is there
 	*client.Presence
 }
 
@@ -167,8 +170,9 @@ type subscriber struct {
 	set  *settings
 	wild bool
 
-	mu  sync.Mutex
-	err error // of the output
+	mu    sync.Mutex
+	start *missedStart // until it is told; nil: there is nothing to tell
+	err   error        // of the output
 }
 
 // subscriberQueue is how many bytes of messages may wait to be printed, or recorded.
@@ -200,6 +204,7 @@ func (a *app) sub(ctx context.Context, s *settings, args []string) (err error) {
 		defer stop()
 		opts = append(opts, client.OnPresence(told))
 	}
+	p.start = missingStart(ctx, topics, args[0], s.sub.from)
 	sub, err := topics.Subscribe(ctx, args[0], nil, opts...)
 	if err != nil {
 		return topicError(ctx, topics, args[0], err)
@@ -244,6 +249,7 @@ func (p *subscriber) print(m client.Message) error {
 	if p.err != nil {
 		return p.err
 	}
+	p.start = nil // what is missing later is another matter
 	out := messageOutput{Topic: m.Topic, ID: m.ID, Data: m.Data, Missed: m.Missed, Meta: m.Meta, MsgID: m.MsgID, Offset: m.Offset, Delivered: m.Delivered}
 	if !m.Time.IsZero() {
 		out.TimeMs = m.Time.UnixMilli()
@@ -296,9 +302,14 @@ func (p *subscriber) gap(g client.Gap) {
 	defer p.mu.Unlock()
 	out := topicEventOutput{Event: "gap", Topic: g.Topic, Missed: g.Missed}
 	text := fmt.Sprintf("missed %s here: they came faster than they were read", count(int(min(g.Missed, 1<<31-1)), "message"))
-	if g.Unrecovered {
+	switch {
+	case g.Unrecovered && p.start != nil:
+		out.Recovered, out.keptOffsets = new(bool), &p.start.kept
+		text = oneLine(p.start.in(g.Topic))
+		p.start = nil
+	case g.Unrecovered:
 		out.Recovered = new(bool)
-		text = "messages may be missing here: what was published while nobody listened is not kept any more"
+		text = oneLine("messages of " + g.Topic + " may be missing here: what was published while nobody listened is not kept any more")
 	}
 	p.tell(out, text)
 }

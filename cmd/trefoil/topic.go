@@ -21,12 +21,12 @@ func (a *app) topicCommand() *cobra.Command {
 		Short: "Create, change, look at, record and remove topics",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("say what to do: create, set, remove, ls, info, consumers, dead-letters, record or replay")
+			return usagef("say what to do: create, set, remove, delete, ls, info, consumers, dead-letters, record or replay")
 		},
 	}
 	c.AddCommand(
-		a.topicCreateCommand(), a.topicSetCommand(), a.topicRemoveCommand(), a.topicListCommand(), a.topicInfoCommand(),
-		a.consumersCommand(), a.deadLettersCommand(), a.recordCommand(), a.replayCommand(),
+		a.topicCreateCommand(), a.topicSetCommand(), a.topicRemoveCommand(), a.topicDeleteCommand(), a.topicListCommand(), a.topicInfoCommand(),
+		a.consumersCommand(), a.deadLettersCommand(), a.scheduledCommand(), a.recordCommand(), a.replayCommand(),
 	)
 	return c
 }

@@ -24,11 +24,12 @@ func (a *app) consumersCommand() *cobra.Command {
 			return usagef("say what to do: rm TOPIC NAME; 'trefoil topic info TOPIC' shows the consumers")
 		},
 	}
-	c.AddCommand(a.topicVerb(&settings{}, cobra.Command{
+	s := &settings{}
+	c.AddCommand(a.completingConsumerBehind(a.topicVerb(s, cobra.Command{
 		Use: "rm TOPIC NAME [flags]", Args: cobra.ExactArgs(2), Aliases: []string{"remove"},
 		Annotations: map[string]string{inTable: "consumers-rm"},
 		Short:       "Forget a durable consumer, and how far it is; the subscriptions of its members end",
-	}, false, a.consumersRemove))
+	}, false, a.consumersRemove), s))
 	return c
 }
 
@@ -45,10 +46,7 @@ func (a *app) consumersRemove(ctx context.Context, s *settings, args []string) e
 		if err != nil {
 			return topicError(ctx, t, args[0], err)
 		}
-		var names []string
-		for _, c := range info.Consumers {
-			names = append(names, c.Name)
-		}
+		names := consumersOf(info)
 		if !slices.Contains(names, args[1]) {
 			text := fmt.Sprintf("topic %q has no consumer %q%s", args[0], args[1], router.DidYouMean(router.Nearest(args[1], names)))
 			return &plainError{text, &abstract.Error{Code: abstract.NotFound, Message: text}}

@@ -150,11 +150,20 @@ func (c *takings) before(t *testing.T, near *client.TopicClient) {
 // rest notes that the consumer is done with everything: none of it may come again.
 func (c *takings) rest(t *testing.T, near *client.TopicClient) {
 	t.Helper()
-	require.Eventually(t, func() bool { i := c.info(t, near); return i.Pending+uint64(i.Unacked) == 0 }, patience, 10*time.Millisecond, c.name)
+	require.Eventually(t, func() bool { i := c.info(t, near); return i.Pending+uint64(i.Unacked) == 0 }, 5*patience, 10*time.Millisecond, c.name)
 	settled := c.info(t, near).Acked
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settled = settled
+}
+
+// finish waits until the consumer has got everything, and is done with it. It looks rarely:
+// while lacks counts, nothing is taken.
+func (c *takings) finish(t *testing.T, near *client.TopicClient, producers []*producer) {
+	t.Helper()
+	c.rest(t, near) // but for what is due later
+	require.Eventually(t, func() bool { return c.lacks(producers) == 0 }, patience, time.Second, "%s has not got %s", c.name, lazily(func() string { return fmt.Sprint(c.lacks(producers)) }))
+	c.rest(t, near)
 }
 
 func (c *takings) info(t *testing.T, near *client.TopicClient) client.ConsumerInfo {
@@ -267,7 +276,7 @@ func checkLog(t *testing.T, list []parcel, producers []*producer) {
 // two members, and subscriptions that go on from where they were. TREFOIL_LONG=1 does it
 // 200 times.
 func TestKilledBrokerLosesNothingOfItsTopics(t *testing.T) {
-	args := []string{"--data", t.TempDir(), "--ping-interval", "200ms"}
+	args := []string{"--data", t.TempDir()}
 	proc, broker := startFastBroker(t, anyPort, args...)
 	near := dialFar(t, broker)
 	for _, topic := range []string{"orders", "timed"} {
@@ -314,10 +323,9 @@ func TestKilledBrokerLosesNothingOfItsTopics(t *testing.T) {
 		}
 	}
 	for _, c := range consumers {
-		require.Eventually(t, func() bool { return c.lacks(producers) == 0 }, patience, 10*time.Millisecond, "%s has not got %s", c.name, lazily(func() string { return fmt.Sprint(c.lacks(producers)) }))
-		c.rest(t, near)
+		c.finish(t, near, producers)
 	}
-	quiet := time.NewTimer(2 * time.Second) // far longer than the log takes to write down what is acknowledged
+	quiet := time.NewTimer(5 * time.Second) // far longer than the log takes to write down what is acknowledged
 	<-quiet.C
 	proc.signal(syscall.SIGKILL)
 	proc.wait()
@@ -329,8 +337,7 @@ func TestKilledBrokerLosesNothingOfItsTopics(t *testing.T) {
 		p.acked[last] = true
 	}
 	for _, c := range consumers {
-		require.Eventually(t, func() bool { return c.lacks(producers) == 0 }, patience, 10*time.Millisecond)
-		c.rest(t, near)
+		c.finish(t, near, producers)
 		assert.Empty(t, c.wrong, "%s: nothing comes again that was acknowledged long ago", c.name)
 	}
 	orders := readLog(t, near, "orders")

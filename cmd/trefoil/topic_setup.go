@@ -26,7 +26,7 @@ type topicSetup struct {
 }
 
 // topicVerbs are the commands below topic, as the flag table calls them.
-const topicVerbs = "topic-create topic-set topic-remove topic-ls topic-info topic-record topic-replay " + consumerVerbs + deadLetterVerbs
+const topicVerbs = "topic-create topic-set topic-remove topic-delete topic-ls topic-info topic-record topic-replay " + consumerVerbs + deadLetterVerbs + scheduledVerbs
 
 // topicFlags are those about a topic's settings.
 func topicFlags(s *settings) []flagRow {

@@ -232,7 +232,7 @@ func topicInWords(info client.TopicInfo) string {
 	b.WriteString("\nsubscribers\n")
 	line("%d", info.Subscribers)
 	for _, g := range info.Groups {
-		line("group %s: %s, %s waiting", g.Group, count(g.Members, "member"), count(g.Waiting, "message"))
+		line("%s", groupInWords(g))
 	}
 	for _, c := range info.Consumers {
 		line("%s", consumerInWords(c))
@@ -241,6 +241,18 @@ func topicInWords(info client.TopicInfo) string {
 		line("%s", presentInWords(p))
 	}
 	return b.String()
+}
+
+// groupInWords is how a queue group is.
+func groupInWords(g client.GroupInfo) string {
+	text := fmt.Sprintf("group %s: %s, %s waiting", g.Group, count(g.Members, "member"), count(g.Waiting, "message"))
+	if g.Resting > 0 {
+		text += fmt.Sprintf(", %d resting after a failure", g.Resting)
+	}
+	if g.Failed > 0 {
+		text += fmt.Sprintf(", %d dropped after too many", g.Failed)
+	}
+	return text
 }
 
 // presentInWords is somebody who is subscribed.

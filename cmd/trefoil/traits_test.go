@@ -14,8 +14,11 @@ import (
 
 func TestWhatAProviderSaysOfItself(t *testing.T) {
 	_, broker := startBroker(t, "--listen", "127.0.0.1:0")
-	_, port, err := net.SplitHostPort(freeAddr(t))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, ln.Close())
 	startProvider(t, broker, "echo", "cat", "--listen", "127.0.0.1:"+port, "--advertise", ":"+port,
 		"--tags", "fast, blue", "--meta", "rack=7", "--meta", "note=a=b", "--ttl", "30s", "--weight", "5")
 

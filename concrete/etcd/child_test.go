@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/goleak"
 
+	"trefoil/abstract/registrytest"
 	"trefoil/concrete/etcd/etcdtest"
 )
 
@@ -56,10 +56,7 @@ type process struct {
 }
 
 func startProcess(t *testing.T) *process {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	p := &process{t: t, dir: t.TempDir(), addr: l.Addr().String()}
-	require.NoError(t, l.Close())
+	p := &process{t: t, dir: t.TempDir(), addr: registrytest.FreeAddr(t)}
 	p.run()
 	t.Cleanup(p.kill)
 	return p

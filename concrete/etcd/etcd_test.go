@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"syscall"
 	"testing"
 	"time"
@@ -47,10 +46,7 @@ func start(t *testing.T) *server {
 }
 
 func config(t *testing.T) *embed.Config {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return etcdtest.Config(t.TempDir(), l.Addr().String())
+	return etcdtest.Config(t.TempDir(), registrytest.FreeAddr(t))
 }
 
 func (s *server) endpoint() string { return s.config.ListenClientUrls[0].String() }
@@ -81,7 +77,7 @@ func (s *server) expire(t testing.TB) {
 }
 
 func (s *server) openAt(t testing.TB, endpoint string) *Registry {
-	r, err := New(Config{Endpoints: []string{endpoint}, TTL: 2 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+	r, err := New(Config{Endpoints: []string{endpoint}, TTL: ttl, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	return r
 }
@@ -100,7 +96,7 @@ func TestRegistryBehavesAsEveryRegistry(t *testing.T) {
 		},
 		Restart: func(t testing.TB) {
 			s.etcd.Close()
-			require.Eventually(t, func() bool { return s.run(t) == nil }, time.Minute, 50*time.Millisecond)
+			require.Eventually(t, func() bool { return s.run(t) == nil }, patience, 50*time.Millisecond)
 		},
 		Pause: s.expire,
 	})

@@ -149,7 +149,7 @@ func (r *Registry) lease(old clientv3.LeaseID) (clientv3.LeaseID, error) {
 	}
 	r.leases.writing.Lock()
 	err = r.attach(ctx, client, grant.ID, r.keys())
-	final := refused(err) || errors.Is(err, errTaken)
+	final := refused(err) || errors.Is(err, roster.ErrTaken)
 	if err == nil || final {
 		r.leases.set(grant.ID)
 	}
@@ -195,7 +195,7 @@ func (r *Registry) check(client *clientv3.Client, id clientv3.LeaseID) {
 	defer r.leases.writing.Unlock()
 	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.TTL/beats)
 	defer cancel()
-	if err := r.attach(ctx, client, id, r.keys()); err != nil && !errors.Is(err, errTaken) && !refused(err) {
+	if err := r.attach(ctx, client, id, r.keys()); err != nil && !errors.Is(err, roster.ErrTaken) && !refused(err) {
 		r.leases.replace(id)
 	}
 }
@@ -215,26 +215,23 @@ func (r *Registry) keys() []string {
 	return slices.Collect(maps.Keys(r.wanted))
 }
 
-// errTaken is tried again, now and then.
-var errTaken = errors.New("another process has registered the same address after this one")
-
 // most is how many operations a transaction of ours has: every etcd takes that many.
 const most = 100
 
 // attach writes keys with a lease, as they are wanted now. Those that can be written are,
-// when the error is errTaken, as a process that came after us keeps its key, or a refusal.
+// when the error is roster.ErrTaken, as a process that came after us keeps its key, or a refusal.
 func (r *Registry) attach(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID, keys []string) error {
 	var final error
 	for part := range slices.Chunk(keys, most) {
 		for todo := part; len(todo) > 0; { // what has changed between reading and writing: once more
 			again, err := r.attachPart(ctx, client, id, todo)
 			switch {
-			case errors.Is(err, errTaken):
+			case errors.Is(err, roster.ErrTaken):
 				final = err
 			case refused(err):
 				final = err
 				if len(todo) > 1 { // perhaps only some of them are
-					if err := r.attachEach(ctx, client, id, todo); !refused(err) && !errors.Is(err, errTaken) {
+					if err := r.attachEach(ctx, client, id, todo); !refused(err) && !errors.Is(err, roster.ErrTaken) {
 						return err
 					}
 				}
@@ -251,7 +248,7 @@ func (r *Registry) attachEach(ctx context.Context, client *clientv3.Client, id c
 	var final error
 	for _, key := range keys {
 		err := r.attach(ctx, client, id, []string{key})
-		if err != nil && !refused(err) && !errors.Is(err, errTaken) {
+		if err != nil && !refused(err) && !errors.Is(err, roster.ErrTaken) {
 			return err
 		}
 		if err != nil {
@@ -305,7 +302,7 @@ func (r *Registry) attachPart(ctx context.Context, client *clientv3.Client, id c
 		}
 	}
 	if taken {
-		return again, errTaken
+		return again, roster.ErrTaken
 	}
 	return again, nil
 }
@@ -336,7 +333,7 @@ func (r *Registry) settle(ctx context.Context, op string, keys []string) error {
 	taken := error(nil)
 	for _, key := range keys {
 		err := r.settleKey(ctx, key)
-		if errors.Is(err, errTaken) {
+		if errors.Is(err, roster.ErrTaken) {
 			taken = err
 		} else if err != nil {
 			return r.fault(ctx, op, err)
@@ -356,7 +353,7 @@ func (r *Registry) settleKey(ctx context.Context, key string) error {
 			return err
 		}
 		err = r.write(ctx, client, id, key)
-		if err == nil || refused(err) || errors.Is(err, errTaken) {
+		if err == nil || refused(err) || errors.Is(err, roster.ErrTaken) {
 			return err
 		}
 		r.leases.replace(id) // it is gone, or what we have written may still come

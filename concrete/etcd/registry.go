@@ -176,12 +176,8 @@ func (r *Registry) fault(ctx context.Context, op string, err error) error {
 		return roster.ErrClosed()
 	case refused(err):
 		return &abstract.Error{Code: abstract.Denied, Op: op, Message: "etcd does not let this user do that: " + err.Error(), Err: err}
-	case errors.Is(err, errTaken):
-		return &abstract.Error{Code: abstract.Exists, Op: op, Message: err.Error() + "; it is registered again when that one has gone", Err: err}
-	case ctx.Err() != nil:
-		return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: op, Message: "etcd did not answer in time; is it running at " + strings.Join(r.cfg.Endpoints, ", ") + "?", Sent: abstract.SentUnknown, Err: err}
 	}
-	return &abstract.Error{Code: abstract.Unavailable, Op: op, Message: "etcd: " + err.Error(), Sent: abstract.SentUnknown, Err: err}
+	return roster.Fault(ctx, op, "etcd", r.cfg.Endpoints, err)
 }
 
 // refused says whether an error is etcd's last word. All others come from the connection

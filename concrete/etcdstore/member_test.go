@@ -17,6 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"trefoil/abstract"
+	"trefoil/abstract/registrytest"
 	"trefoil/concrete/internal/etcdlog"
 )
 
@@ -93,7 +94,7 @@ func TestOpenGivesUpWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	cfg := Config{Endpoints: []string{"http://" + freeAddr(t)}, Logger: slog.New(slog.DiscardHandler)}
+	cfg := Config{Endpoints: []string{"http://" + registrytest.FreeAddr(t)}, Logger: slog.New(slog.DiscardHandler)}
 	_, err := Open(ctx, cfg)
 	assert.Equal(t, abstract.Unavailable, abstract.CodeOf(err), "%v", err)
 	_, err = Open(ctx, Config{Dir: t.TempDir(), Logger: cfg.Logger})

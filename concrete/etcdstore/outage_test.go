@@ -15,7 +15,7 @@ import (
 	"trefoil/abstract"
 )
 
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // told collects changes.
 type told struct {

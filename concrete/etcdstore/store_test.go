@@ -6,19 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
 	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/goleak"
 
 	"trefoil/abstract"
+	"trefoil/abstract/registrytest"
 	"trefoil/abstract/storetest"
 	"trefoil/concrete/internal/etcdlog"
 )
@@ -34,7 +33,7 @@ func TestMain(m *testing.M) {
 func open(t testing.TB, cfg Config) *Store {
 	t.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s, err := Open(ctx, cfg)
 	require.NoError(t, err)
@@ -80,7 +79,7 @@ func startServer(t testing.TB) *server {
 }
 
 func serverConfig(t testing.TB) (ec *embed.Config, endpoint string) {
-	client := []url.URL{{Scheme: "http", Host: freeAddr(t)}}
+	client := []url.URL{{Scheme: "http", Host: registrytest.FreeAddr(t)}}
 	ec = embed.NewConfig()
 	ec.Name, ec.Dir = "outside", t.TempDir()
 	ec.ListenPeerUrls = nil
@@ -91,12 +90,4 @@ func serverConfig(t testing.TB) (ec *embed.Config, endpoint string) {
 	ec.MaxTxnOps, ec.MaxRequestBytes = abstract.StoreMaxOps, maxRequest
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(etcdlog.Quietly(slog.New(slog.DiscardHandler)))
 	return ec, client[0].String()
-}
-
-// freeAddr returns an address of this machine on which nobody listens.
-func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }

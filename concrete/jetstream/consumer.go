@@ -2,8 +2,9 @@ package jetstream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,8 +33,10 @@ type consumer struct {
 	l      *log
 	name   string
 	in     string // JetStream's name
+	next   string // where its entries are asked for
 	shared *shared
-	life   context.Context // ends with Close, and with the consumer
+	spare  atomic.Pointer[asked] // a request that is over, whose subscription serves the next one
+	life   context.Context       // ends with Close, and with the consumer
 	end    context.CancelCauseFunc
 }
 
@@ -56,6 +59,7 @@ func (l *log) Consumer(ctx context.Context, name string, cfg abstract.ConsumerCo
 		cfg.MaxUnacked = defaultMaxUnacked
 	}
 	c := &consumer{l: l, name: name, in: consumerName(name)}
+	c.next = nextMessages + l.stream + "." + c.in
 	within, cancel := l.s.within(ctx, l.life)
 	defer cancel()
 	if err := c.ensure(within, cfg); err != nil {
@@ -200,6 +204,7 @@ func (c *consumer) Info(ctx context.Context) (abstract.ConsumerInfo, error) {
 // Close ends what waits in Fetch.
 func (c *consumer) Close() error {
 	c.end(errConsumerClosed)
+	c.dropSpare()
 	return nil
 }
 
@@ -224,13 +229,6 @@ func (c *consumer) Fetch(ctx context.Context, most int) ([]abstract.LogDelivery,
 	}
 }
 
-// pullRequest asks for so many entries that are there, or for the next if there is none.
-type pullRequest struct {
-	Batch   int           `json:"batch"`
-	Expires time.Duration `json:"expires"`
-	NoWait  bool          `json:"no_wait"`
-}
-
 // pull waits for one request, and returns what it brings. No entries and no error mean
 // that there was none in time.
 func (c *consumer) pull(ctx context.Context, most int) ([]abstract.LogDelivery, error) {
@@ -245,32 +243,53 @@ func (c *consumer) pull(ctx context.Context, most int) ([]abstract.LogDelivery, 
 	}
 	list, end := c.collect(ctx, a.sub, min(most, a.left))
 	a.left -= len(list)
-	if end == goesOn && a.left > 0 {
+	switch {
+	case end == goesOn && a.left > 0:
 		return c.leave(ctx, a, list), nil
-	}
-	_ = a.sub.Unsubscribe()
-	if end == trouble {
+	case end == trouble:
+		_ = a.sub.Unsubscribe()
 		return list, c.explain(ctx)
 	}
+	c.keep(a)
 	return list, nil
 }
 
-// ask makes a request.
+// ask makes a request for so many entries that are there, or for the next if there is none.
 func (c *consumer) ask(most int) (*asked, error) {
-	inbox := nats.NewInbox()
-	body, err := json.Marshal(pullRequest{Batch: most, Expires: pullPatience, NoWait: true})
-	if err != nil {
+	a := c.spare.Swap(nil)
+	if a == nil {
+		inbox := nats.NewInbox()
+		sub, err := c.l.s.nc.SubscribeSync(inbox)
+		if err != nil {
+			return nil, err
+		}
+		a = &asked{sub: sub, inbox: inbox}
+	}
+	a.left = most
+	body := strconv.AppendInt([]byte(`{"batch":`), int64(most), 10)
+	body = strconv.AppendInt(append(body, `,"no_wait":true,"expires":`...), int64(pullPatience), 10)
+	if err := c.l.s.nc.PublishRequest(c.next, a.inbox, append(body, '}')); err != nil {
+		_ = a.sub.Unsubscribe()
 		return nil, err
 	}
-	sub, err := c.l.s.nc.SubscribeSync(inbox)
-	if err != nil {
-		return nil, err
+	return a, nil
+}
+
+// keep keeps a request that is over for the next one: the server sends nothing more to its
+// subscription until it is asked.
+func (c *consumer) keep(a *asked) {
+	if a = c.spare.Swap(a); a != nil {
+		_ = a.sub.Unsubscribe()
 	}
-	if err := c.l.s.nc.PublishRequest(nextMessages+c.l.stream+"."+c.in, inbox, body); err != nil {
-		_ = sub.Unsubscribe()
-		return nil, err
+	if c.life.Err() != nil {
+		c.dropSpare()
 	}
-	return &asked{sub: sub, left: most}, nil
+}
+
+func (c *consumer) dropSpare() {
+	if a := c.spare.Swap(nil); a != nil {
+		_ = a.sub.Unsubscribe()
+	}
 }
 
 // ending is how a request for entries ends at the server.

@@ -3,6 +3,8 @@ package jetstream
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,14 +24,56 @@ type delivery struct {
 
 // delivery reads what a consumer sent; nil when that is a status.
 func (c *consumer) delivery(m *nats.Msg) abstract.LogDelivery {
-	meta, err := m.Metadata()
-	if err != nil {
+	at, ok := placeIn(m.Reply)
+	if !ok {
 		return nil
 	}
 	return &delivery{
-		l: c.l, delivered: int(meta.NumDelivered), reply: m.Reply,
-		entry: abstract.LogEntry{Offset: meta.Sequence.Stream, Time: meta.Timestamp, ID: idIn(m.Header), Data: m.Data},
+		l: c.l, delivered: at.delivered, reply: m.Reply,
+		entry: abstract.LogEntry{Offset: at.offset, Time: time.Unix(0, at.stamp), ID: idIn(m.Header), Data: m.Data},
 	}
+}
+
+// place is what the subject says where an entry is acknowledged.
+type place struct {
+	delivered int
+	offset    uint64
+	stamp     int64 // nanoseconds
+}
+
+// The subjects where entries are acknowledged:
+//
+//	$JS.ACK.STREAM.CONSUMER.DELIVERED.OFFSET.DELIVERY.STAMP.PENDING
+//	$JS.ACK.DOMAIN.ACCOUNT.STREAM.CONSUMER.DELIVERED.OFFSET.DELIVERY.STAMP.PENDING...
+const (
+	ackPrefix     = "$JS.ACK."
+	ackLevels     = 7 // behind the prefix
+	ackLevelsLong = 9 // or more
+)
+
+func placeIn(subject string) (at place, ok bool) {
+	rest, ok := strings.CutPrefix(subject, ackPrefix)
+	levels := strings.Count(rest, ".") + 1
+	if !ok || levels != ackLevels && levels < ackLevelsLong {
+		return at, false
+	}
+	skip := 2 // stream, consumer
+	if levels >= ackLevelsLong {
+		skip = 4
+	}
+	for range skip {
+		_, rest, _ = strings.Cut(rest, ".")
+	}
+	var numbers [4]uint64 // delivered, offset, delivery, stamp
+	for i := range numbers {
+		var level string
+		var err error
+		level, rest, _ = strings.Cut(rest, ".")
+		if numbers[i], err = strconv.ParseUint(level, 10, 64); err != nil {
+			return at, false
+		}
+	}
+	return place{delivered: int(numbers[0]), offset: numbers[1], stamp: int64(numbers[3])}, true
 }
 
 // Entry returns the entry.
@@ -39,7 +83,41 @@ func (d *delivery) Entry() abstract.LogEntry { return d.entry }
 func (d *delivery) Delivered() int { return d.delivered }
 
 // Ack acknowledges the entry. When it fails it can be tried again.
-func (d *delivery) Ack(ctx context.Context) error { return d.end(ctx, "+ACK") }
+func (d *delivery) Ack(ctx context.Context) error { return d.end(ctx, acknowledged) }
+
+const acknowledged = "+ACK"
+
+// Ack acknowledges entries. What one connection says to a consumer is taken in order, so
+// only the last of them is answered.
+func (c *consumer) Ack(ctx context.Context, list ...abstract.LogDelivery) error {
+	taken := make([]*delivery, 0, len(list))
+	for _, d := range list {
+		if d, ours := d.(*delivery); ours && d.done.CompareAndSwap(false, true) {
+			taken = append(taken, d)
+		}
+	}
+	if len(taken) == 0 {
+		return nil
+	}
+	err := c.l.ackAll(ctx, taken)
+	if err != nil {
+		for _, d := range taken {
+			d.done.Store(false)
+		}
+	}
+	return err
+}
+
+func (l *log) ackAll(ctx context.Context, list []*delivery) error {
+	last := len(list) - 1
+	word := []byte(acknowledged)
+	for _, d := range list[:last] {
+		if err := l.s.nc.Publish(d.reply, word); err != nil {
+			return l.fault("acknowledge", err)
+		}
+	}
+	return list[last].say(ctx, acknowledged)
+}
 
 // Nack gives the entry back.
 func (d *delivery) Nack(ctx context.Context, delay time.Duration) error {

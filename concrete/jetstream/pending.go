@@ -14,7 +14,8 @@ import (
 // asked is a request for entries at the server.
 type asked struct {
 	sub     *nats.Subscription
-	left    int // entries that it may still bring
+	inbox   string // its subject
+	left    int    // entries that it may still bring
 	expires *time.Timer
 }
 

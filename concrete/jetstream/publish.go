@@ -14,14 +14,13 @@ import (
 )
 
 // A server that syncs always does so for each message, however many wait. An atomic batch
-// is synced as one, and costs as much as some ten messages, as it is written to a place of
-// its own first. On a disk that takes 2.4 ms to sync, 64 publishers of 200 bytes were
-// acknowledged 410 times a second one by one, and 2,850 times in batches.
+// is synced twice, whatever its size: where it is staged, see stage, and in the stream. With
+// what making a directory costs it is the better way from four messages on.
 //
 // A batch is taken as a whole or not at all. When it is refused, as when an id in it was
 // seen before, its messages are published one by one, so that no publisher fails for what
 // another one did.
-const batchFrom = 12
+const batchFrom = 4
 
 const (
 	headerID       = "Trefoil-Id"  // of an entry that is not to be looked at
@@ -176,6 +175,7 @@ func answerOf(m *nats.Msg) (a answer, err error) {
 // not when the batch was refused.
 func (l *log) publishBatch(ctx context.Context, items []item) bool {
 	id, dedup := rand.Text(), l.settings().Dedup > 0
+	l.s.member.stage(l.stream, id)
 	var reply *nats.Msg
 	var err error
 	for i := range items {
@@ -194,12 +194,14 @@ func (l *log) publishBatch(ctx context.Context, items []item) bool {
 		}
 	}
 	if errors.Is(err, nats.ErrNoResponders) {
+		l.s.member.unstage(l.stream, id)
 		return false
 	}
 	var a answer
 	if err == nil {
 		a, err = answerOf(reply)
 		if a.Error != nil {
+			l.s.member.unstage(l.stream, id)
 			return false
 		}
 	}

@@ -29,12 +29,12 @@ func TestAppendWithoutAnswerIsUnknown(t *testing.T) {
 		_, err := l.Append(context.Background(), []abstract.LogEntry{{Data: []byte("taken")}})
 		taken <- err
 	}()
-	require.Eventually(t, func() bool { return l.(*log).queue.busy() }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.(*log).queue.busy() }, time.Minute, time.Millisecond)
 	go func() {
 		_, err := l.Append(ctx, []abstract.LogEntry{{Data: []byte("waiting")}})
 		waiting <- err
 	}()
-	require.Eventually(t, func() bool { return l.(*log).queue.length() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.(*log).queue.length() == 1 }, time.Minute, time.Millisecond)
 	cancel()
 	var e *abstract.Error
 	require.ErrorAs(t, <-waiting, &e)

@@ -10,17 +10,20 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"sync/atomic"
 	"unsafe"
 
 	"trefoil/abstract"
 )
 
-// Protocol is the length-value protocol. It is stateless and safe for concurrent use.
+// Protocol is the length-value protocol. It is safe for concurrent use, and knows nothing of
+// single connections.
 type Protocol struct {
-	codec   abstract.Codec
-	cfg     Config
-	above   int      // the Compression's, or more than there can be
-	methods []string // the Compression's
+	codec abstract.Codec
+	cfg   Config
+
+	above       atomic.Int64 // the Compression's, or more than there can be
+	compression atomic.Pointer[compressing]
 }
 
 var _ abstract.BaseProtocol = (*Protocol)(nil)
@@ -34,10 +37,8 @@ func New(codec abstract.Codec, cfg Config) *Protocol {
 	if cfg.MaxID <= 0 {
 		cfg.MaxID = defaultMaxID
 	}
-	p := &Protocol{codec: codec, cfg: cfg, above: math.MaxInt, methods: abstract.CompressNames(cfg.Compression)}
-	if cfg.Compression != nil {
-		p.above = cfg.Compression.Above()
-	}
+	p := &Protocol{codec: codec, cfg: cfg}
+	p.SetCompression(cfg.Compression)
 	return p
 }
 

@@ -2,6 +2,7 @@ package lv
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"trefoil/abstract"
@@ -43,11 +44,11 @@ func (p *Protocol) Unpack(m *Packed) (abstract.BaseMessage, error) {
 	switch t = t.Plain(); {
 	case t == abstract.ReqHello || t == abstract.RspHello:
 		return nil, abstract.Errorf(abstract.InvalidMessage, "the body of a %s is compressed; how to compress is not agreed upon before it", t)
-	case p.cfg.Compression == nil:
+	case p.Compression() == nil:
 		return nil, abstract.Errorf(abstract.Unsupported, "the body of a %s is compressed with %s, and nobody has offered that", t, method)
 	}
 	head, data := m.raw[:m.idEnd], m.raw[m.idEnd:]
-	raw, err := p.cfg.Compression.Decompress(head, method, data, p.cfg.MaxFrame-m.idEnd)
+	raw, err := p.Compression().Decompress(head, method, data, p.cfg.MaxFrame-m.idEnd)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +61,8 @@ func (p *Protocol) Unpack(m *Packed) (abstract.BaseMessage, error) {
 // Compression takes, or would not become smaller, and for the frames of HELLO, which
 // are never compressed. frame is one whole frame, and is not changed.
 func (p *Protocol) Pack(m abstract.CompressMethod, frame []byte) []byte {
-	if m == abstract.CompressNone || p.cfg.Compression == nil {
+	c := p.Compression()
+	if m == abstract.CompressNone || c == nil {
 		return frame
 	}
 	t := abstract.MType(binary.BigEndian.Uint32(frame[lengthSize:]))
@@ -68,7 +70,7 @@ func (p *Protocol) Pack(m abstract.CompressMethod, frame []byte) []byte {
 		return frame
 	}
 	idEnd := headerSize + int(binary.BigEndian.Uint32(frame[2*lengthSize:]))
-	out, ok := p.cfg.Compression.Compress(frame[:idEnd], m, frame[idEnd:])
+	out, ok := c.Compress(frame[:idEnd], m, frame[idEnd:])
 	if !ok {
 		return frame
 	}
@@ -84,7 +86,27 @@ func setHead(frame []byte, t abstract.MType) {
 
 // Packs says whether a frame of size bytes may be worth compressing for a peer.
 // It is false for every size when there is no Compression.
-func (p *Protocol) Packs(size int) bool { return size > p.above }
+func (p *Protocol) Packs(size int) bool { return int64(size) > p.above.Load() }
+
+// compressing is a Compression, which may be nil, and what is asked of it often.
+type compressing struct {
+	abstract.Compression
+	methods []string
+}
+
+// Compression is what Pack and Unpack use; nil: none.
+func (p *Protocol) Compression() abstract.Compression { return p.compression.Load().Compression }
+
+// SetCompression changes what Pack and Unpack use. Who has agreed on a method with a peer
+// goes on with it: unless c knows that still, the peer's frames are refused.
+func (p *Protocol) SetCompression(c abstract.Compression) {
+	above := int64(math.MaxInt64)
+	if c != nil {
+		above = int64(c.Above())
+	}
+	p.compression.Store(&compressing{c, abstract.CompressNames(c)})
+	p.above.Store(above)
+}
 
 // Methods returns the names of the methods that Unpack knows, for HELLO.
-func (p *Protocol) Methods() []string { return slices.Clone(p.methods) }
+func (p *Protocol) Methods() []string { return slices.Clone(p.compression.Load().methods) }

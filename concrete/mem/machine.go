@@ -41,6 +41,12 @@ func (m *Machine) Server(name string, cfg abstract.TransportConfig) abstract.Bas
 	return link.NewServer(link.Defaults(cfg), &driver{m: m, name: name})
 }
 
+// Listen takes a name for connections of bare bytes, for servers that put something between
+// these and their frames, such as TLS. Dial, and clients that do the same, reach it.
+func (m *Machine) Listen(name string) (net.Listener, error) {
+	return (&driver{m: m, name: name}).Listen()
+}
+
 // Client makes a client on the machine, of the server called name, which may be on any
 // machine and need not be there yet.
 func (m *Machine) Client(name string, cfg abstract.TransportConfig) abstract.BaseClient {

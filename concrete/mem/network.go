@@ -44,8 +44,8 @@ func (n *Network) Client(name string, cfg abstract.TransportConfig) abstract.Bas
 }
 
 // Dial opens a connection of bare bytes to the server called name, for tests that
-// send what no client would. It has a CloseWrite method and no deadlines; one
-// goroutine may read and one may write.
+// send what no client would. It has a CloseWrite method; one goroutine may read and one
+// may write.
 func (n *Network) Dial(ctx context.Context, name string) (net.Conn, error) {
 	return n.rest.Dial(ctx, name)
 }

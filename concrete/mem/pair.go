@@ -1,8 +1,8 @@
 package mem
 
 import (
-	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +21,7 @@ type pair struct {
 func newPair(from, to *Machine, clientAddr, serverAddr addr) *pair {
 	p := &pair{from: from, to: to}
 	up, down := newPipe(), newPipe()
-	p.client = &end{pair: p, in: down, out: up, local: clientAddr, remote: serverAddr, closed: make(chan struct{})}
-	p.server = &end{pair: p, in: up, out: down, local: serverAddr, remote: clientAddr, closed: make(chan struct{})}
+	p.client, p.server = newEnd(p, down, up, clientAddr, serverAddr), newEnd(p, up, down, serverAddr, clientAddr)
 	p.open.Store(2)
 	return p
 }
@@ -50,14 +49,21 @@ func (p *pair) feel() {
 	}
 }
 
-// end is one side of a connection: a net.Conn without deadlines.
+// end is one side of a connection.
 type end struct {
-	pair          *pair
-	in, out       *pipe
-	local, remote addr
-	rest          []byte // of the bytes that Read took last
-	once          sync.Once
-	closed        chan struct{}
+	pair            *pair
+	in, out         *pipe
+	local, remote   addr
+	rest            []byte   // of the bytes that Read took last
+	readBy, writeBy deadline // of Read and Write
+	once            sync.Once
+	closed          chan struct{}
+}
+
+func newEnd(p *pair, in, out *pipe, local, remote addr) *end {
+	e := &end{pair: p, in: in, out: out, local: local, remote: remote, closed: make(chan struct{})}
+	e.readBy.over, e.writeBy.over = make(chan struct{}), make(chan struct{})
+	return e
 }
 
 var _ net.Conn = (*end)(nil)
@@ -65,7 +71,7 @@ var _ net.Conn = (*end)(nil)
 // Read reads what is there, or waits.
 func (e *end) Read(p []byte) (int, error) {
 	if len(e.rest) == 0 {
-		b, err := e.in.next()
+		b, err := e.in.nextBefore(e.readBy.passed())
 		if err != nil {
 			return 0, err
 		}
@@ -77,11 +83,26 @@ func (e *end) Read(p []byte) (int, error) {
 }
 
 // Write blocks until everything has been taken.
-func (e *end) Write(p []byte) (int, error) {
-	return len(p), e.writeAll([][]byte{p}, nil, 0)
+func (e *end) Write(p []byte) (n int, err error) {
+	late := e.writeBy.passed()
+	for {
+		if isClosed(late) {
+			return n, os.ErrDeadlineExceeded
+		}
+		some, err := e.out.tryWrite([][]byte{p[n:]})
+		if n += some; err != nil || n == len(p) {
+			return n, err
+		}
+		select {
+		case <-e.out.writable:
+		case <-e.closed:
+			return n, net.ErrClosed
+		case <-late:
+		}
+	}
 }
 
-// writeAll writes bufs; timeout, when it is not nil, gives up.
+// writeAll writes bufs, or gives up when timeout ticks, which is after d.
 func (e *end) writeAll(bufs [][]byte, timeout <-chan time.Time, d time.Duration) error {
 	for {
 		n, err := e.out.tryWrite(bufs)
@@ -138,13 +159,21 @@ func (e *end) LocalAddr() net.Addr { return e.local }
 // RemoteAddr is the name of the other end.
 func (e *end) RemoteAddr() net.Addr { return e.remote }
 
-var errNoDeadline = errors.New("connections of mem have no deadlines")
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (e *end) SetDeadline(t time.Time) error {
+	e.readBy.set(t)
+	e.writeBy.set(t)
+	return nil
+}
 
-// SetDeadline always fails.
-func (e *end) SetDeadline(time.Time) error { return errNoDeadline }
+// SetReadDeadline has reads fail that last beyond t.
+func (e *end) SetReadDeadline(t time.Time) error {
+	e.readBy.set(t)
+	return nil
+}
 
-// SetReadDeadline always fails.
-func (e *end) SetReadDeadline(time.Time) error { return errNoDeadline }
-
-// SetWriteDeadline always fails.
-func (e *end) SetWriteDeadline(time.Time) error { return errNoDeadline }
+// SetWriteDeadline has writes fail that last beyond t.
+func (e *end) SetWriteDeadline(t time.Time) error {
+	e.writeBy.set(t)
+	return nil
+}

@@ -3,6 +3,7 @@ package mem
 import (
 	"io"
 	"net"
+	"os"
 	"sync"
 )
 
@@ -68,13 +69,22 @@ func (p *pipe) tryWrite(bufs [][]byte) (n int, err error) {
 }
 
 // next waits for bytes and returns all of them; they live until the next call.
-func (p *pipe) next() ([]byte, error) {
+func (p *pipe) next() ([]byte, error) { return p.nextBefore(nil) }
+
+// nextBefore is next that fails when late is closed.
+func (p *pipe) nextBefore(late <-chan struct{}) ([]byte, error) {
 	for {
+		if isClosed(late) {
+			return nil, os.ErrDeadlineExceeded
+		}
 		b, err := p.tryNext()
 		if b != nil || err != nil {
 			return b, err
 		}
-		<-p.readable
+		select {
+		case <-p.readable:
+		case <-late:
+		}
 	}
 }
 

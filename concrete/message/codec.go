@@ -7,10 +7,12 @@ type Config struct {
 	MaxDepth  int // nesting of arrays and objects, the body itself included; default 128
 	MaxMethod int // bytes of a method's name; default 256
 	MaxTopic  int // bytes of a topic's name; default 1024
+
+	Pushes *Pushes // memory for the topic requests that Unmarshal makes; nil: each has its own
 }
 
 // Codec turns bodies into messages and back. It is stateless and safe for
-// concurrent use. Members that it does not know are passed over.
+// concurrent use, but for the memory that Config.Pushes gives it. Members that it does not know are passed over.
 type Codec struct{ cfg Config }
 
 var _ abstract.Codec = (*Codec)(nil)

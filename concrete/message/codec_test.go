@@ -386,6 +386,14 @@ func samples() map[string]abstract.BaseMessage {
 		`{"optype":19,"topic_key":"a","sub":"1","deliveries":[1],"progress":1}`: &message.TopicRequest{
 			Header: id, Op: 19, Topic: "a", More: &message.TopicExtras{Sub: "1", Deliveries: []uint64{1}, Progress: true},
 		},
+		`{"optype":2,"topic_key":"a.>","sub":"1","resume":{"places":[]}}`: &message.TopicRequest{Header: id, Op: 2, Topic: "a.>", More: &message.TopicExtras{Sub: "1", Resume: &message.TopicResume{}}},
+		`{"optype":2,"topic_key":"a.>","sub":"1","resume":{"places":[{"topic":"a.b","epoch":"e","offset":7},{"topic":"a.c","offset":1}],"mark":"m","partial":1}}`: &message.TopicRequest{
+			Header: id, Op: 2, Topic: "a.>", More: &message.TopicExtras{Sub: "1", Resume: &message.TopicResume{
+				Mark: "m", Partial: true, Places: []message.TopicPlace{{Topic: "a.b", Epoch: "e", Offset: 7}, {Topic: "a.c", Offset: 1}}}},
+		},
+		`{"rcode":0,"recovered":true,"resume":{"places":[{"topic":"a.b","epoch":"e","recovered":false}],"mark":"m"}}`: &message.TopicResponse{
+			Header: id, Recovered: message.Yes, Resume: &message.TopicResume{Mark: "m", Places: []message.TopicPlace{{Topic: "a.b", Epoch: "e", Lost: true}}},
+		},
 		`{"optype":23,"topic_key":"a","offsets":[7,9]}`:                   &message.TopicRequest{Header: id, Op: 23, Topic: "a", More: &message.TopicExtras{Offsets: []uint64{7, 9}}},
 		`{"rcode":0,"due_ms":1000}`:                                       &message.TopicResponse{Header: id, Due: time.UnixMilli(1000)},
 		`{"optype":20,"topic_key":"a","topic_msg":null}`:                  &message.TopicRequest{Header: id, Op: 20, Topic: "a", Message: message.Raw(`null`)},

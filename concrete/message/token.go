@@ -153,14 +153,15 @@ func skim(b []byte) (n int, seen uint64) {
 		n = slash
 	}
 	n &^= 7
-	var control uint64
 	rest := b[:n]
 	for ; len(rest) >= 32; rest = rest[32:] { // four words at a time, which do not wait for each other
 		w0, w1 := binary.LittleEndian.Uint64(rest), binary.LittleEndian.Uint64(rest[8:])
 		w2, w3 := binary.LittleEndian.Uint64(rest[16:]), binary.LittleEndian.Uint64(rest[24:])
-		control |= (w0-' '*lowBits)&^w0 | (w1-' '*lowBits)&^w1 | (w2-' '*lowBits)&^w2 | (w3-' '*lowBits)&^w3
-		seen |= w0 | w1 | w2 | w3
+		if (w0|(w0-' '*lowBits)|w1|(w1-' '*lowBits)|w2|(w2-' '*lowBits)|w3|(w3-' '*lowBits))&highBits != 0 {
+			break // something is no ASCII, or a control character
+		}
 	}
+	var control uint64
 	for ; len(rest) >= 8; rest = rest[8:] {
 		word := binary.LittleEndian.Uint64(rest)
 		control |= (word - ' '*lowBits) &^ word

@@ -43,6 +43,7 @@ type TopicExtras struct {
 	Ack    bool              // "ack":1: each message is acknowledged, or delivered again
 	Window int               // "window": messages on their way to it, or in its hands, at most
 	Watch  bool              // "presence":1: it is told who joins and leaves
+	Resume *TopicResume      // "resume": where one to many topics goes on; nil: it does not
 
 	// Of a publish.
 	MsgID  string        // "msg_id": a second message of the same id is not taken
@@ -63,6 +64,8 @@ type TopicExtras struct {
 
 	Most    int      // "most" of a read: so many messages, or names, at most
 	Offsets []uint64 // "offsets" of a delete
+
+	Scheduled string // "scheduled": the message that a cancel_scheduled takes back
 }
 
 // TopicFrom says where a subscription begins.
@@ -88,10 +91,13 @@ type TopicResponse struct {
 	Offset      uint64    // "offset" of a published message; of the last one before a subscription
 	Subscribers int       // "subscribers" that a publish has reached
 	Due         time.Time // "due_ms": the message is kept, and published then
+	Scheduled   string    // "scheduled": what the message is known by until then
 	Duplicate   bool      // "duplicate":1: the message had been taken before
 	Epoch       string    // "epoch" in which offsets count
-	Recovered   Tri       // "recovered": whether a subscription that began at an offset got all from there on
+	Recovered   Tri       // "recovered": whether a subscription that began at an offset, or resumes, gets all from there on
 	Info        Raw       // "info": the answer to info, list and read
+
+	Resume *TopicResume // "resume": where a subscription to many topics has begun
 }
 
 // Type returns RSP_TOPIC.

@@ -13,7 +13,7 @@ import (
 // extraNames are the members of a TopicRequest that make its TopicExtras.
 var extraNames = [...]string{
 	"settings", "epoch", "sub", "from", "group", "where", "name", "ack", "window", "presence",
-	"msg_id", "delay_ms", "at_ms", "ttl_ms", "report", "time_ms", "delivery", "delivered", "deliveries", "nack", "progress", "most", "offsets",
+	"msg_id", "delay_ms", "at_ms", "ttl_ms", "report", "time_ms", "delivery", "delivered", "deliveries", "nack", "progress", "most", "offsets", "resume", "scheduled",
 }
 
 var topicNames = append([]string{"optype", "topic_key", "topic_msg", "offset", "meta"}, extraNames[:]...)
@@ -31,7 +31,7 @@ func (e *envelope) topicExtras(v [][]byte) *TopicExtras {
 		TTL: e.milliseconds(v[13], "ttl_ms"), Report: flag(v[14]),
 		Time: e.moment(v[15], "time_ms"), Delivery: uint64(e.count(v[16], "delivery", math.MaxInt64)), Delivered: int(e.count(v[17], "delivered", math.MaxInt32)),
 		Deliveries: e.numbers(v[18], "deliveries"), Nack: flag(v[19]), Progress: flag(v[20]), Most: int(e.count(v[21], "most", math.MaxInt32)),
-		Offsets: e.numbers(v[22], "offsets"),
+		Offsets: e.numbers(v[22], "offsets"), Resume: e.resume(v[23]), Scheduled: e.optional(v[24], "scheduled", MaxTopicID),
 	}
 	if len(x.Settings) > abstract.MaxTopicSettings {
 		e.fail(abstract.InvalidParams, `"settings" are longer than `+strconv.Itoa(abstract.MaxTopicSettings)+` bytes`)
@@ -145,7 +145,9 @@ func appendTopicExtras(dst []byte, x *TopicExtras) []byte {
 	dst = appendFlag(dst, `,"nack":1`, x.Nack)
 	dst = appendFlag(dst, `,"progress":1`, x.Progress)
 	dst = appendCount(dst, `,"most":`, uint64(max(0, x.Most)))
-	return appendNumbers(dst, `,"offsets":[`, x.Offsets)
+	dst = appendNumbers(dst, `,"offsets":[`, x.Offsets)
+	dst = appendResume(dst, x.Resume)
+	return appendText(dst, `,"scheduled":`, x.Scheduled)
 }
 
 func appendNumbers(dst []byte, begin string, list []uint64) []byte {
@@ -207,6 +209,7 @@ func appendTopicResponse(dst []byte, m *TopicResponse) []byte {
 	dst = appendCount(dst, `,"subscribers":`, uint64(max(0, m.Subscribers)))
 	dst = appendFlag(dst, `,"duplicate":1`, m.Duplicate)
 	dst = appendMoment(dst, `,"due_ms":`, m.Due)
+	dst = appendText(dst, `,"scheduled":`, m.Scheduled)
 	dst = appendText(dst, `,"epoch":`, m.Epoch)
 	if m.Recovered != Unsaid {
 		dst = strconv.AppendBool(append(dst, `,"recovered":`...), m.Recovered == Yes)
@@ -214,18 +217,19 @@ func appendTopicResponse(dst []byte, m *TopicResponse) []byte {
 	if m.Info != nil {
 		dst = append(append(dst, `,"info":`...), m.Info...)
 	}
-	return append(dst, '}')
+	return append(appendResume(dst, m.Resume), '}')
 }
 
 func (e *envelope) fullTopicResponse() abstract.BaseMessage {
-	var v [9][]byte
-	if !e.collect(v[:], "rcode", "message", "offset", "subscribers", "duplicate", "epoch", "recovered", "info", "due_ms") {
+	var v [11][]byte
+	if !e.collect(v[:], "rcode", "message", "offset", "subscribers", "duplicate", "epoch", "recovered", "info", "due_ms", "resume", "scheduled") {
 		return nil
 	}
 	m := &TopicResponse{
 		Code: e.rcode(v[0]), Message: e.optional(v[1], "message", maxWords),
 		Offset: uint64(e.count(v[2], "offset", math.MaxInt64)), Subscribers: int(e.count(v[3], "subscribers", math.MaxInt32)),
 		Duplicate: flag(v[4]), Epoch: e.optional(v[5], "epoch", MaxTopicID), Info: v[7], Due: e.moment(v[8], "due_ms"),
+		Resume: e.resume(v[9]), Scheduled: e.optional(v[10], "scheduled", MaxTopicID),
 	}
 	if v[6] != nil {
 		m.Recovered = TriOf(flag(v[6]))

@@ -94,8 +94,8 @@ func (e *envelope) usualRpcResponse() *RpcResponse {
 }
 
 func (e *envelope) usualPublish() *TopicRequest {
-	topic, i := e.usualText(e.begins(`{"optype":4,"topic_key":`), e.cfg.MaxTopic)
-	message, i := e.usualValue(e.after(i, `,"topic_msg":`))
+	topic, i := e.usualTopic()
+	message, i := e.usualValue(i)
 	meta, i := e.usualMetadata(i)
 	var offset int64
 	if from := e.after(i, `,"offset":`); from > 0 { // a push
@@ -107,12 +107,25 @@ func (e *envelope) usualPublish() *TopicRequest {
 	if !e.closes(i) {
 		return nil
 	}
-	m := &TopicRequest{Op: abstract.TopicPublish, Topic: topic, Message: message, Offset: uint64(offset)}
+	m := e.cfg.Pushes.take()
+	m.Op, m.Topic, m.Message, m.Offset = abstract.TopicPublish, topic, message, uint64(offset)
 	if meta != nil {
 		m.Meta = e.metadata(meta)
 	}
 	m.Header = e.head
 	return m
+}
+
+// usualTopic returns the topic of a publish, and where its message begins.
+func (e *envelope) usualTopic() (topic string, at int) {
+	if topic, at = e.cfg.Pushes.again(e.body); at > 0 {
+		return topic, at
+	}
+	topic, at = e.usualText(e.begins(`{"optype":4,"topic_key":`), e.cfg.MaxTopic)
+	if at = e.after(at, `,"topic_msg":`); at > 0 {
+		e.cfg.Pushes.note(e.body[:at], topic)
+	}
+	return topic, at
 }
 
 // usualMetadata returns the value of the member "meta" at i, and where it ends; nil, and

@@ -46,6 +46,6 @@ func (c *client) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, link.ConnectError(c.addr, err)
 	}
-	link.Tune(nc)
+	link.Tune(nc, c.cfg.WriteTimeout)
 	return nc, nil
 }

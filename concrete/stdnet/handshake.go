@@ -159,7 +159,7 @@ func (h *handshakes) shake(nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
-	link.Tune(nc)
+	link.Tune(nc, h.tls.cfg.HandshakeTimeout)
 	_ = nc.SetDeadline(time.Now().Add(h.tls.cfg.HandshakeTimeout)) // a socket that is gone fails below
 	tc := tls.Server(nc, h.tls.serverConfig())
 	if err := tc.Handshake(); err != nil {

@@ -26,7 +26,7 @@ func TestDeadPeersOfTCPAreNoticed(t *testing.T) {
 	defer server.Close()
 	for name, nc := range map[string]net.Conn{"client": client, "server": server} {
 		t.Run(name, func(t *testing.T) {
-			link.Tune(nc)
+			link.Tune(nc, 0)
 			raw, err := nc.(*net.TCPConn).SyscallConn()
 			require.NoError(t, err)
 			require.NoError(t, raw.Control(func(fd uintptr) {

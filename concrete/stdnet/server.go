@@ -60,7 +60,7 @@ func (d *driver) Adopt(s *link.Server, nc net.Conn) error {
 		return nil
 	}
 	go func() {
-		link.Tune(nc)
+		link.Tune(nc, s.Config().WriteTimeout)
 		conn.Open()
 		conn.Read(sock.NewSource(nc, sock.ServerBuffer))
 	}()

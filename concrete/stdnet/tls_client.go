@@ -18,8 +18,10 @@ import (
 
 // tlsClient opens protected connections to one address.
 type tlsClient struct {
-	client
-	tls *TLS
+	addr string
+	cfg  *abstract.TransportConfig
+	tls  *TLS
+	dial func(context.Context) (net.Conn, error)
 }
 
 var _ abstract.BaseClient = (*tlsClient)(nil)
@@ -27,7 +29,14 @@ var _ abstract.BaseClient = (*tlsClient)(nil)
 // NewTLSClient makes a client of the TLS server at addr, as NewClient does. With
 // "unix:/path" the TLSConfig must give a ServerName.
 func NewTLSClient(addr string, cfg abstract.TransportConfig, t *TLS) abstract.BaseClient {
-	return &tlsClient{client{addr: addr, cfg: link.Defaults(cfg)}, t}
+	plain := &client{addr: addr, cfg: link.Defaults(cfg)}
+	return NewTLSClientOn(addr, cfg, t, plain.dial)
+}
+
+// NewTLSClientOn is NewTLSClient over other connections than those of the system: dial opens
+// one to addr. The connections need deadlines.
+func NewTLSClientOn(addr string, cfg abstract.TransportConfig, t *TLS, dial func(context.Context) (net.Conn, error)) abstract.BaseClient {
+	return &tlsClient{addr, link.Defaults(cfg), t, dial}
 }
 
 // Connect opens a connection and shakes hands, within the time that ctx gives. A
@@ -60,7 +69,10 @@ func (c *tlsClient) shake(ctx context.Context, raw net.Conn) (*tls.Conn, error) 
 	network, address := split(c.addr)
 	host := ""
 	if network == "tcp" {
-		host, _, _ = net.SplitHostPort(address) // it was dialled, so it is well formed
+		var err error
+		if host, _, err = net.SplitHostPort(address); err != nil {
+			host = address // a name in a network without ports
+		}
 	}
 	cfg := c.tls.clientConfig(host)
 	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {

@@ -140,7 +140,7 @@ func overTLS(addr func(t testing.TB) string) transporttest.Open {
 }
 
 // patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func await[T any](t testing.TB, c <-chan T, what string) T {
 	t.Helper()

@@ -14,7 +14,13 @@ import (
 // NewServer does. OnOpen is called when the handshake is over; PeerCertificates then
 // says who the peer is.
 func NewTLSServer(addr string, cfg abstract.TransportConfig, t *TLS) abstract.BaseServer {
-	d := &tlsDriver{driver: driver{addr: addr}, tls: t}
+	return NewTLSServerOn(addr, cfg, t, (&driver{addr: addr}).Listen)
+}
+
+// NewTLSServerOn is NewTLSServer over other connections than those of the system: listen
+// takes addr, and is called when the server listens. The connections need deadlines.
+func NewTLSServerOn(addr string, cfg abstract.TransportConfig, t *TLS, listen func() (net.Listener, error)) abstract.BaseServer {
+	d := &tlsDriver{addr: addr, listen: listen, tls: t}
 	if cfg.OnOpen != nil {
 		d.onOpen, cfg.OnOpen = cfg.OnOpen, d.open
 	}
@@ -23,7 +29,8 @@ func NewTLSServer(addr string, cfg abstract.TransportConfig, t *TLS) abstract.Ba
 
 // tlsDriver makes a link.Server of an address and certificates.
 type tlsDriver struct {
-	driver
+	addr   string
+	listen func() (net.Listener, error)
 	tls    *TLS
 	onOpen func(abstract.BaseConnection) abstract.Receiver
 	opens  sync.Map // *link.Conn to *tls.Conn, from Adopt until OnOpen
@@ -36,7 +43,7 @@ func (d *tlsDriver) Listen() (net.Listener, error) {
 	if lacks := d.tls.serves(); lacks != "" {
 		return nil, &abstract.Error{Code: abstract.InvalidParams, Op: "listen at " + d.addr, Message: lacks}
 	}
-	ln, err := d.driver.Listen()
+	ln, err := d.listen()
 	if err != nil {
 		return nil, err
 	}

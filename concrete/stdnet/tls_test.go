@@ -215,23 +215,28 @@ func TestNewCertificatesAreTakenWithoutARestart(t *testing.T) {
 	oldEnd := await(t, opened, "OnOpen")
 	assert.Equal(t, "first", name())
 
+	reload := func() error {
+		before := log.String() // a handshake may have found the files broken, too
+		err := material.Reload()
+		assert.Equal(t, before, log.String(), "Reload returns its errors")
+		return err
+	}
 	ca.issue(t, dir, "second")
-	require.NoError(t, material.Reload())
+	require.NoError(t, reload())
 	assert.Equal(t, "second", name())
 
 	require.NoError(t, os.WriteFile(s.KeyFile, []byte("half a file"), 0o600))
-	err = material.Reload()
+	err = reload()
 	require.ErrorIs(t, err, abstract.ErrInvalidParams)
 	assert.ErrorContains(t, err, s.KeyFile)
 	assert.NotContains(t, err.Error(), "half a file")
 	assert.Equal(t, "second", name(), "the old one stays in use")
 	require.NoError(t, os.Remove(s.KeyFile))
-	require.Error(t, material.Reload())
+	require.Error(t, reload())
 	assert.Equal(t, "second", name())
 
 	require.NoError(t, old.conn.Send(&transporttest.Message{Kind: abstract.ReqRPC, N: 3}), "connections that are there stay")
 	assert.Equal(t, uint64(3), await(t, oldEnd.got, "the message").(*transporttest.Message).N)
-	assert.Empty(t, log.String(), "Reload returns its errors")
 }
 
 func TestNewClientAuthorityIsTakenWithoutARestart(t *testing.T) {

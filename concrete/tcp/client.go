@@ -39,7 +39,7 @@ func (c *client) Connect(ctx context.Context) (abstract.BaseConnection, error) {
 	if err != nil {
 		return nil, link.ConnectError(c.addr, err)
 	}
-	link.Tune(nc)
+	link.Tune(nc, c.cfg.WriteTimeout)
 	w, err := newWire(nc, c.cfg.WriteTimeout)
 	if err != nil {
 		return nil, link.ConnectError(c.addr, err)

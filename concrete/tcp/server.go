@@ -101,7 +101,7 @@ func (d *driver) serve(s *link.Server, nc net.Conn) {
 
 // Adopt makes a connection and gives its socket to netpoll.
 func (d *driver) Adopt(s *link.Server, nc net.Conn) error {
-	link.Tune(nc)
+	link.Tune(nc, d.cfg.WriteTimeout)
 	if d.serving.Add(1) <= d.served {
 		d.serve(s, nc)
 		return nil

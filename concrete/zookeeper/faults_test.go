@@ -15,7 +15,6 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,20 +29,17 @@ import (
 )
 
 // patience is far longer than anything takes that is waited for.
-const patience = time.Minute
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
+const patience = 2 * time.Minute
 
 // plain is a client of ZooKeeper as the source system's programs are.
 func (w *world) plain(t testing.TB) *zk.Conn {
-	c, events, err := zk.Connect([]string{w.addr}, patience, zk.WithLogger(logger{slog.New(slog.DiscardHandler)}), zk.WithLogInfo(false))
+	// The library would wait for minutes for a server that was killed while it greeted it.
+	lines := &wires{under: net.DialTimeout, patience: 20 * time.Second}
+	c, events, err := zk.Connect([]string{w.addr}, patience, zk.WithDialer(lines.dial), zk.WithLogger(logger{slog.New(slog.DiscardHandler)}), zk.WithLogInfo(false))
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		c.Close()
+		lines.close()
 		for range events {
 		}
 	})
@@ -57,51 +53,6 @@ func (w *world) opened(t testing.TB, cfg Config) lined {
 	r := open(t, cfg)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
 	return r
-}
-
-func provider(method string, port int) abstract.Provider {
-	return abstract.Provider{Method: method, Host: abstract.Host{IP: "10.0.0.1", Port: port}, Instance: fmt.Sprintf("i%d", port), Hello: true}
-}
-
-// follower notes what it is told.
-type follower struct {
-	t    testing.TB
-	told chan abstract.Providers
-	gone []abstract.Provider
-}
-
-func follow(t testing.TB, r abstract.Discovery, method string) *follower {
-	f := &follower{t: t, told: make(chan abstract.Providers, 1000)}
-	t.Cleanup(r.Follow(method, func(p abstract.Providers) { f.told <- p }))
-	return f
-}
-
-func (f *follower) until(what string, ok func([]abstract.Provider) bool) {
-	f.t.Helper()
-	late := time.After(patience)
-	for {
-		select {
-		case p := <-f.told:
-			f.gone = append(f.gone, p.Offline...)
-			if p.Err == nil && ok(p.List) {
-				return
-			}
-		case <-late:
-			require.FailNow(f.t, "never seen: "+what)
-		}
-	}
-}
-
-func (f *follower) untilPorts(want ...int) {
-	f.t.Helper()
-	f.until(fmt.Sprintf("ports %v", want), func(list []abstract.Provider) bool {
-		var have []int
-		for _, p := range list {
-			have = append(have, p.Host.Port)
-		}
-		slices.Sort(have)
-		return slices.Equal(have, want)
-	})
 }
 
 // untilData waits until a node says something else; "" is no node.
@@ -137,12 +88,12 @@ func TestProgramsThatOnlyReadThePlaceFindALiveProvider(t *testing.T) {
 	const method, place = "UserServiceRpc.Login", "/UserServiceRpc/Login"
 	first, second := open(t, Config{Servers: []string{w.addr}}), w.opened(t, Config{})
 
-	require.NoError(t, first.Register(within(t), provider(method, 1)))
+	require.NoError(t, first.Register(registrytest.Within(t), registrytest.Provider(method, 1)))
 	untilData(t, c, place, "10.0.0.1:1")
 	_, stat, err := c.Get("/UserServiceRpc")
 	require.NoError(t, err)
 	assert.Zero(t, stat.EphemeralOwner, "the service stays")
-	require.NoError(t, second.Register(within(t), provider(method, 2), provider(method, 3)))
+	require.NoError(t, second.Register(registrytest.Within(t), registrytest.Provider(method, 2), registrytest.Provider(method, 3)))
 	untilData(t, c, place, "10.0.0.1:1")
 
 	first.cable.cut() // as kill -9: its session ends
@@ -151,15 +102,15 @@ func TestProgramsThatOnlyReadThePlaceFindALiveProvider(t *testing.T) {
 
 	_, _, changed, err := c.GetW(place)
 	require.NoError(t, err)
-	require.NoError(t, second.Unregister(within(t), provider(method, 2)))
+	require.NoError(t, second.Unregister(registrytest.Within(t), registrytest.Provider(method, 2)))
 	assert.Equal(t, zk.EventNodeDataChanged, (<-changed).Type, "it was never away")
 	untilData(t, c, place, "10.0.0.1:3")
 
-	retiring := provider(method, 3)
+	retiring := registrytest.Provider(method, 3)
 	retiring.State = abstract.Retiring
-	require.NoError(t, second.Register(within(t), retiring))
+	require.NoError(t, second.Register(registrytest.Within(t), retiring))
 	untilData(t, c, place, "")
-	require.NoError(t, second.Register(within(t), provider(method, 3)))
+	require.NoError(t, second.Register(registrytest.Within(t), registrytest.Provider(method, 3)))
 	untilData(t, c, place, "10.0.0.1:3")
 	require.NoError(t, c.Delete(place, -1))
 	untilData(t, c, place, "10.0.0.1:3")
@@ -170,21 +121,21 @@ func TestProvidersThatOnlyWriteThePlaceAreFound(t *testing.T) {
 	w := start(t)
 	r := w.opened(t, Config{})
 	const method, place = "FriendServiceRpc.GetFriendList", "/FriendServiceRpc/GetFriendList"
-	f := follow(t, r, method)
-	f.untilPorts()
+	f := registrytest.Follow(t, r, method)
+	f.UntilPorts()
 	old := w.plain(t)
 	_, err := old.Create("/FriendServiceRpc", nil, 0, zk.WorldACL(zk.PermAll))
 	require.NoError(t, err)
 	_, err = old.Create(place, []byte("10.0.0.9:8000"), zk.FlagEphemeral, zk.WorldACL(zk.PermAll))
 	require.NoError(t, err)
-	f.until("the existing program", func(list []abstract.Provider) bool {
-		return len(list) == 1 && list[0] == abstract.Provider{Method: method, Host: abstract.Host{IP: "10.0.0.9", Port: 8000}}
+	f.Until("the existing program", func(p abstract.Providers) bool {
+		return len(p.List) == 1 && p.List[0] == abstract.Provider{Method: method, Host: abstract.Host{IP: "10.0.0.9", Port: 8000}}
 	})
-	require.NoError(t, r.Register(within(t), provider(method, 1)))
-	f.untilPorts(1, 8000)
+	require.NoError(t, r.Register(registrytest.Within(t), registrytest.Provider(method, 1)))
+	f.UntilPorts(1, 8000)
 	untilData(t, old, place, "10.0.0.9:8000")
 	require.NoError(t, old.Delete(place, -1))
-	f.untilPorts(1)
+	f.UntilPorts(1)
 	untilData(t, w.plain(t), place, "10.0.0.1:1")
 }
 
@@ -194,17 +145,17 @@ func TestExpiredSessionsAreReplaced(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	var registrars []lined
-	var followers []*follower
+	var followers []*registrytest.Follower
 	proxy := registrytest.NewProxy(t, w.addr)
 	c := w.plain(t)
 	for i := range 3 {
 		r := w.opened(t, Config{Servers: []string{proxy.Addr()}})
-		require.NoError(t, r.Register(within(t), provider("a.get", i+1)))
+		require.NoError(t, r.Register(registrytest.Within(t), registrytest.Provider("a.get", i+1)))
 		registrars = append(registrars, r)
-		followers = append(followers, follow(t, r, "a.get"))
+		followers = append(followers, registrytest.Follow(t, r, "a.get"))
 	}
 	for _, f := range followers {
-		f.untilPorts(1, 2, 3)
+		f.UntilPorts(1, 2, 3)
 	}
 	var before []int64
 	for _, r := range registrars {
@@ -219,15 +170,15 @@ func TestExpiredSessionsAreReplaced(t *testing.T) {
 	}
 	proxy.Away(false)
 	for i, r := range registrars {
-		require.NoError(t, r.Register(within(t), provider("a.get", 10+i)))
+		require.NoError(t, r.Register(registrytest.Within(t), registrytest.Provider("a.get", 10+i)))
 	}
 	for i, f := range followers {
-		f.untilPorts(1, 2, 3, 10, 11, 12)
-		assert.Empty(t, f.gone, "nobody has gone")
+		f.UntilPorts(1, 2, 3, 10, 11, 12)
+		assert.Empty(t, f.Gone(), "nobody has gone")
 		assert.NotEqual(t, before[i], registrars[i].own.conn.SessionID(), "the session had ended, or nothing was tested")
 	}
 	late := w.opened(t, Config{})
-	follow(t, late, "a.get").untilPorts(1, 2, 3, 10, 11, 12)
+	registrytest.Follow(t, late, "a.get").UntilPorts(1, 2, 3, 10, 11, 12)
 }
 
 // The server is killed, stays away for longer than sessions live, and comes back with its
@@ -235,26 +186,7 @@ func TestExpiredSessionsAreReplaced(t *testing.T) {
 func TestKilledServerLosesNobody(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	r, other := w.opened(t, Config{}), w.opened(t, Config{})
-	require.NoError(t, r.Register(within(t), provider("a.get", 1), provider("a.get", 2)))
-	f := follow(t, other, "a.get")
-	f.untilPorts(1, 2)
-	w.Kill()
-	short, cancel := context.WithTimeout(context.Background(), 2*sessionTimeout)
-	defer cancel()
-	require.ErrorIs(t, r.Unregister(short, provider("a.get", 1)), abstract.ErrTimeout)
-	short, cancel = context.WithTimeout(context.Background(), sessionTimeout/10)
-	defer cancel()
-	require.ErrorIs(t, r.Register(short, provider("a.get", 3)), abstract.ErrTimeout)
-	list, err := other.Discover(within(t), "a.get")
-	require.NoError(t, err)
-	assert.Len(t, list, 2, "the last list stays")
-	w.Run(t)
-	f.untilPorts(2, 3)
-	for _, p := range f.gone {
-		assert.Equal(t, 1, p.Host.Port, "the others were never gone")
-	}
-	follow(t, w.opened(t, Config{}), "a.get").untilPorts(2, 3)
+	registrytest.Killed(t, func() abstract.Registry { return w.opened(t, Config{}) }, w.Kill, func() { w.Run(t) }, sessionTimeout)
 }
 
 func TestMoreThanAMegabyteOfProviders(t *testing.T) {
@@ -274,12 +206,12 @@ func TestMoreThanAMegabyteOfProviders(t *testing.T) {
 		require.NoError(t, err)
 	}
 	r := w.opened(t, Config{})
-	f := follow(t, r, "big."+method)
-	f.until("all", func(list []abstract.Provider) bool { return len(list) == many })
-	require.NoError(t, r.Register(within(t), provider("big."+method, many+1)))
-	f.until("one more", func(list []abstract.Provider) bool { return len(list) == many+1 })
+	f := registrytest.Follow(t, r, "big."+method)
+	f.Until("all", func(p abstract.Providers) bool { return len(p.List) == many })
+	require.NoError(t, r.Register(registrytest.Within(t), registrytest.Provider("big."+method, many+1)))
+	f.Until("one more", func(p abstract.Providers) bool { return len(p.List) == many+1 })
 	require.NoError(t, c.Delete(fmt.Sprintf("/big/%s@10.0.0.1:7", method), -1))
-	f.until("one less", func(list []abstract.Provider) bool { return len(list) == many })
+	f.Until("one less", func(p abstract.Providers) bool { return len(p.List) == many })
 }
 
 func TestWhatTheACLForbidsIsDenied(t *testing.T) {
@@ -293,20 +225,20 @@ func TestWhatTheACLForbidsIsDenied(t *testing.T) {
 	require.NoError(t, err)
 
 	stranger := w.opened(t, Config{Root: "/closed"})
-	err = stranger.Register(within(t), provider("svc.get", 1))
+	err = stranger.Register(registrytest.Within(t), registrytest.Provider("svc.get", 1))
 	require.ErrorIs(t, err, abstract.ErrDenied)
-	_, err = stranger.Discover(within(t), "svc.get")
+	_, err = stranger.Discover(registrytest.Within(t), "svc.get")
 	require.ErrorIs(t, err, abstract.ErrDenied)
-	require.NoError(t, stranger.Unregister(within(t), provider("svc.get", 1)), "what was refused is not registered")
+	require.NoError(t, stranger.Unregister(registrytest.Within(t), registrytest.Provider("svc.get", 1)), "what was refused is not registered")
 
 	known := w.opened(t, Config{Root: "/closed", Username: "admin", Password: "secret"})
-	require.NoError(t, known.Register(within(t), provider("svc.get", 1), provider("new.get", 2)))
-	follow(t, known, "svc.get").untilPorts(1)
-	follow(t, stranger, "new.get").untilPorts(2) // what it makes can be read
-	require.ErrorIs(t, stranger.Register(within(t), provider("new.get", 3)), abstract.ErrDenied, "and not be changed")
+	require.NoError(t, known.Register(registrytest.Within(t), registrytest.Provider("svc.get", 1), registrytest.Provider("new.get", 2)))
+	registrytest.Follow(t, known, "svc.get").UntilPorts(1)
+	registrytest.Follow(t, stranger, "new.get").UntilPorts(2) // what it makes can be read
+	require.ErrorIs(t, stranger.Register(registrytest.Within(t), registrytest.Provider("new.get", 3)), abstract.ErrDenied, "and not be changed")
 	w.Kill()
 	w.Run(t) // who it is, is said again
-	require.NoError(t, known.Register(within(t), provider("svc.get", 4)))
+	require.NoError(t, known.Register(registrytest.Within(t), registrytest.Provider("svc.get", 4)))
 }
 
 func TestCloseDoesNotWaitForAServerThatIsAway(t *testing.T) {
@@ -327,26 +259,7 @@ func TestCloseDoesNotWaitForAServerThatIsAway(t *testing.T) {
 		"it is there":          {w.addr, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := open(t, Config{Servers: []string{c.addr}})
-			stop := r.Follow("a.get", func(abstract.Providers) {})
-			if c.spoil != nil {
-				require.NoError(t, r.Register(within(t), provider("a.get", 1)))
-				c.spoil(true)
-				defer c.spoil(false)
-			}
-			short, cancel := context.WithTimeout(context.Background(), sessionTimeout/10)
-			defer cancel()
-			_ = r.Register(short, provider("a.get", 2))
-			closed := make(chan error, 1)
-			go func() { closed <- r.Close() }()
-			select {
-			case err := <-closed:
-				require.NoError(t, err)
-			case <-time.After(patience):
-				require.FailNow(t, "Close hangs")
-			}
-			stop()
-			require.ErrorIs(t, r.Register(within(t), provider("a.get", 2)), abstract.ErrDisconnected)
+			registrytest.CloseReturns(t, open(t, Config{Servers: []string{c.addr}}), c.spoil, sessionTimeout/10)
 		})
 	}
 }
@@ -358,13 +271,13 @@ func TestWhoCameLaterKeepsTheAddress(t *testing.T) {
 	w := start(t)
 	proxy := registrytest.NewProxy(t, w.addr)
 	early, late := w.opened(t, Config{Servers: []string{proxy.Addr()}}), w.opened(t, Config{})
-	p, q := provider("a.get", 1), provider("a.get", 1)
+	p, q := registrytest.Provider("a.get", 1), registrytest.Provider("a.get", 1)
 	p.Instance, q.Instance = "early", "late"
-	require.NoError(t, early.Register(within(t), p))
-	require.NoError(t, late.Register(within(t), q))
-	isLate := func(list []abstract.Provider) bool { return len(list) == 1 && list[0].Instance == "late" }
-	f := follow(t, late, "a.get")
-	f.until("the later one", isLate)
+	require.NoError(t, early.Register(registrytest.Within(t), p))
+	require.NoError(t, late.Register(registrytest.Within(t), q))
+	isLate := func(p abstract.Providers) bool { return len(p.List) == 1 && p.List[0].Instance == "late" }
+	f := registrytest.Follow(t, late, "a.get")
+	f.Until("the later one", isLate)
 
 	c := w.plain(t)
 	var place *zk.Stat
@@ -374,7 +287,7 @@ func TestWhoCameLaterKeepsTheAddress(t *testing.T) {
 		place = stat
 	}
 	for range 100 {
-		require.NoError(t, early.Register(within(t), provider("b.get", 2)))
+		require.NoError(t, early.Register(registrytest.Within(t), registrytest.Provider("b.get", 2)))
 		_, stat, err := c.Get("/a/get")
 		require.NoError(t, err)
 		require.Equal(t, place.Czxid, stat.Czxid, "they do not take it from each other again and again")
@@ -384,27 +297,31 @@ func TestWhoCameLaterKeepsTheAddress(t *testing.T) {
 	proxy.Away(true)
 	<-time.After(2 * sessionTimeout) // so long that its session ends
 	proxy.Away(false)
-	require.NoError(t, early.Register(within(t), provider("b.get", 2)))
+	require.NoError(t, early.Register(registrytest.Within(t), registrytest.Provider("b.get", 2)))
 	require.NotEqual(t, session, early.own.conn.SessionID(), "its session had ended, or nothing was tested")
-	require.ErrorIs(t, early.Register(within(t), p), abstract.ErrExists)
+	require.ErrorIs(t, early.Register(registrytest.Within(t), p), abstract.ErrExists)
 	data, _, err := c.Get("/a/get@10.0.0.1:1")
 	require.NoError(t, err)
 	assert.Contains(t, string(data), "late")
 
-	require.NoError(t, late.Unregister(within(t), q)) // now the address is free
-	f.until("the early one", func(list []abstract.Provider) bool { return len(list) == 1 && list[0].Instance == "early" })
+	require.NoError(t, late.Unregister(registrytest.Within(t), q)) // now the address is free
+	f.Until("the early one", func(p abstract.Providers) bool { return len(p.List) == 1 && p.List[0].Instance == "early" })
 }
 
 func TestWhatSomebodyRemovesComesBack(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	r := w.opened(t, Config{Root: "/deep/down"})
-	require.NoError(t, r.Register(within(t), provider("a.get", 1)))
-	f := follow(t, r, "a.get")
-	f.untilPorts(1)
+	require.NoError(t, r.Register(registrytest.Within(t), registrytest.Provider("a.get", 1)))
+	f := registrytest.Follow(t, r, "a.get")
+	f.UntilPorts(1)
 	c := w.plain(t)
-	require.NoError(t, c.Delete("/deep/down/a/get@10.0.0.1:1", -1))
-	f.until("the node again", func(list []abstract.Provider) bool { return len(list) == 1 && list[0].Instance == "i1" })
+	const node = "/deep/down/a/get@10.0.0.1:1"
+	data, _, err := c.Get(node)
+	require.NoError(t, err)
+	require.NoError(t, c.Delete(node, -1))
+	untilData(t, c, node, string(data))
+	f.UntilPorts(1)
 }
 
 func TestGreetedGivesUpOnWhoSaysNothing(t *testing.T) {
@@ -450,13 +367,13 @@ func TestTLS(t *testing.T) {
 	})
 	t.Cleanup(func() { _ = l.Close(); ended.Wait() })
 	r := w.opened(t, Config{Servers: []string{l.Addr().String()}, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}})
-	require.NoError(t, r.Register(within(t), provider("a.get", 1)))
-	follow(t, r, "a.get").untilPorts(1)
-	follow(t, w.opened(t, Config{}), "a.get").untilPorts(1)
+	require.NoError(t, r.Register(registrytest.Within(t), registrytest.Provider("a.get", 1)))
+	registrytest.Follow(t, r, "a.get").UntilPorts(1)
+	registrytest.Follow(t, w.opened(t, Config{}), "a.get").UntilPorts(1)
 	wary := w.opened(t, Config{Servers: []string{l.Addr().String()}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}) // it does not know who signed
 	short, cancel := context.WithTimeout(context.Background(), sessionTimeout)
 	defer cancel()
-	require.ErrorIs(t, wary.Register(short, provider("a.get", 2)), abstract.ErrTimeout)
+	require.ErrorIs(t, wary.Register(short, registrytest.Provider("a.get", 2)), abstract.ErrTimeout)
 }
 
 // join passes bytes between a connection and a server until one of them ends.

@@ -91,7 +91,7 @@ func (r *Registry) keep() {
 		}
 		err := r.catchUp(all, places)
 		again := r.cfg.SessionTimeout / 10
-		if refused(err) || errors.Is(err, errTaken) {
+		if refused(err) || errors.Is(err, roster.ErrTaken) {
 			again = r.cfg.SessionTimeout
 		}
 		switch {
@@ -134,7 +134,7 @@ func (r *Registry) catchUp(all bool, places map[string]struct{}) error {
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		err := r.settleBoth(path, paths[path])
 		failed = errors.Join(failed, err)
-		if err != nil && !refused(err) && !errors.Is(err, errTaken) { // there is no connection
+		if err != nil && !refused(err) && !errors.Is(err, roster.ErrTaken) { // there is no connection
 			break
 		}
 	}
@@ -232,7 +232,7 @@ func (r *Registry) renew(path string, w *wanted, data []byte) error {
 		return turned(err)
 	}
 	if other, ok := roster.Decode(w.Method, old); ok && other.Instance != w.Instance && !w.claim {
-		return errTaken
+		return roster.ErrTaken
 	}
 	return r.replace(path, stat.Version, data)
 }
@@ -241,9 +241,6 @@ func (r *Registry) renew(path string, w *wanted, data []byte) error {
 func (r *Registry) owns(stat *zk.Stat) bool {
 	return stat.EphemeralOwner != 0 && stat.EphemeralOwner == r.own.conn.SessionID()
 }
-
-// errTaken is logged and tried again.
-var errTaken = errors.New("another process has registered the same address after this one")
 
 // replace makes a node of another session one of ours.
 func (r *Registry) replace(path string, version int32, data []byte) error {

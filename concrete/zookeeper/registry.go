@@ -257,7 +257,7 @@ func (r *Registry) persist(ctx context.Context, fn func() error) error {
 	}
 	for {
 		err := fn()
-		if err == nil || refused(err) || errors.Is(err, errTaken) {
+		if err == nil || refused(err) || errors.Is(err, roster.ErrTaken) {
 			return err
 		}
 		select {
@@ -279,12 +279,8 @@ func (r *Registry) fault(ctx context.Context, op string, err error) error {
 		return roster.ErrClosed()
 	case refused(err):
 		return refusal(op, err)
-	case errors.Is(err, errTaken):
-		return &abstract.Error{Code: abstract.Exists, Op: op, Message: err.Error() + "; it is registered again when that one has gone", Err: err}
-	case ctx.Err() != nil:
-		return &abstract.Error{Code: abstract.CodeOf(ctx.Err()), Op: op, Message: "ZooKeeper did not answer in time; is it running at " + strings.Join(r.cfg.Servers, ", ") + "?", Sent: abstract.SentUnknown, Err: err}
 	}
-	return &abstract.Error{Code: abstract.Unavailable, Op: op, Message: err.Error(), Sent: abstract.SentUnknown, Err: err}
+	return roster.Fault(ctx, op, "ZooKeeper", r.cfg.Servers, err)
 }
 
 // refusal is what we say of what refused says.

@@ -26,7 +26,7 @@ type world struct {
 }
 
 // sessionTimeout is short, and long enough for a machine that is busy.
-const sessionTimeout = 2 * time.Second
+const sessionTimeout = 4 * time.Second
 
 func start(t *testing.T) *world {
 	z := registrytest.StartZooKeeper(t)

@@ -158,7 +158,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // brokerAt runs a broker over TCP until the function returned is called.
 func brokerAt(t *testing.T, addr string, opts ...server.Option) (*server.Broker, func()) {
 	t.Helper()
-	b := server.NewBroker(addr, append([]server.Option{server.WithTransport(server.StandardNet), server.WithLogger(quiet())}, opts...)...)
+	b := server.NewBroker(addr, append([]server.Option{server.WithTransport(server.StandardNet), server.WithLogger(quiet()), server.WithPing(time.Minute, 5), server.WithSessions(time.Minute, 5)}, opts...)...)
 	require.NoError(t, b.Listen())
 	served := make(chan error, 1)
 	go func() { served <- b.Serve() }()
@@ -188,9 +188,18 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// patient is how clients are here: a machine that stands still for a moment makes nothing
+// fail.
+func patient() []client.Option {
+	return []client.Option{
+		client.WithTransport(client.StandardNet), client.WithLogger(quiet()),
+		client.WithTimeout(patience), client.WithConnectTimeout(patience), client.WithHelloTimeout(patience),
+	}
+}
+
 func (w *world) dial(opts ...client.Option) *client.Conn {
 	w.t.Helper()
-	conn, err := client.Dial(w.t.Context(), w.addr, append([]client.Option{client.WithTransport(client.StandardNet), client.WithLogger(quiet()), client.WithTimeout(patience)}, opts...)...)
+	conn, err := client.Dial(w.t.Context(), w.addr, append(patient(), opts...)...)
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = conn.Close() })
 	return conn
@@ -199,7 +208,7 @@ func (w *world) dial(opts ...client.Option) *client.Conn {
 // provider serves what handle says, and is registered when it returns.
 func (w *world) provider(handle func(*server.RpcServer), opts ...server.Option) *server.RpcServer {
 	w.t.Helper()
-	srv := server.NewRpcServer("127.0.0.1:0", append([]server.Option{server.WithTransport(server.StandardNet), server.WithLogger(quiet()),
+	srv := server.NewRpcServer("127.0.0.1:0", append([]server.Option{server.WithTransport(server.StandardNet), server.WithLogger(quiet()), server.WithPing(time.Minute, 5),
 		server.WithRegistry(client.NewRegistryClient(w.conn))}, opts...)...)
 	handle(srv)
 	require.NoError(w.t, srv.Announce(w.t.Context()))
@@ -215,7 +224,7 @@ func (w *world) provider(handle func(*server.RpcServer), opts ...server.Option) 
 }
 
 func (w *world) calls() *client.RpcClient {
-	c := client.NewRpcClient(client.NewDiscoveryClient(w.conn))
+	c := client.NewRpcClient(client.NewDiscoveryClient(w.conn), patient()...)
 	w.t.Cleanup(func() { _ = c.Close() })
 	return c
 }

@@ -44,7 +44,7 @@ func TestOrdersAreBilledOrBuried(t *testing.T) {
 	want := read(t, "docs/examples/topics/output.txt")
 	assert.Equal(t, want, run())
 	again := strings.NewReplacer(
-		"order 1", "order 4", "order 2", "order 5", "order 3", "order 6", "offset 1", "offset 4", "offset 2", "offset 5", "offset 3", "offset 6", `"id":2`, `"id":5`,
+		"order 1", "order 4", "order 2", "order 5", "order 3", "order 6", "offset 1", "offset 4", "offset 2", "offset 5", "offset 3", "offset 6", `"id":2`, `"id":5`, `"id":4`, `"id":7`,
 	).Replace(want)
 	assert.Equal(t, again, run())
 }

@@ -91,7 +91,7 @@ func provide(ctx context.Context, t *testing.T, args ...string) (end func()) {
 	var logged bytes.Buffer
 	provider := exec.CommandContext(ctx, build(t, "./docs/examples/userservice/server"), args...)
 	provider.Stderr = &logged
-	provider.WaitDelay = time.Second
+	provider.WaitDelay = patience
 	require.NoError(t, provider.Start())
 	return func() {
 		require.NoError(t, provider.Process.Signal(syscall.SIGTERM))
@@ -106,7 +106,7 @@ func output(ctx context.Context, t *testing.T, program string, args ...string) s
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = patience
 	require.NoError(t, cmd.Run(), stderr.String())
 	return stdout.String()
 }

@@ -45,7 +45,7 @@ func start(t *testing.T, impl user.UserServiceServer, args ...string) (app *prot
 	broker := server.NewBroker("broker:1", server.WithTransport(network.Server), server.WithLogger(quiet))
 	require.NoError(t, broker.Listen())
 	go broker.Serve()
-	app, err := protorpc.NewApplication(append([]string{"--addresses", "broker:1", "--listen", "provider:1"}, args...), protorpc.WithLogger(quiet), protorpc.WithClient(client.WithTransport(network.Client)))
+	app, err := protorpc.NewApplication(append([]string{"--addresses", "broker:1", "--listen", "provider:1"}, args...), protorpc.WithLogger(quiet), protorpc.WithClient(client.WithTransport(network.Client), client.WithTimeout(2*time.Minute)))
 	require.NoError(t, err)
 	p, err = provider.NewProvider(app, server.WithTransport(network.Server))
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestSignalEndsProviderAfterItsCalls(t *testing.T) {
 	require.Eventually(t, func() bool { // it takes leave while the call goes on
 		list, err := r.Discover(t.Context(), "user.UserService.Login")
 		return err == nil && (len(list) == 0 || list[0].State == abstract.Retiring)
-	}, time.Minute, time.Millisecond)
+	}, 2*time.Minute, time.Millisecond)
 	close(impl.open)
 	out, err := call.Wait(t.Context())
 	require.NoError(t, err)

@@ -26,6 +26,7 @@ type Broker struct {
 	Faults
 	t       testing.TB
 	network *mem.Network
+	keys    *authority // nil: connections are not protected
 	opts    []server.Option
 
 	mu      sync.Mutex
@@ -40,10 +41,16 @@ type Broker struct {
 // its state is in memory and lost with Stop.
 func New(t testing.TB, opts ...server.Option) *Broker {
 	t.Helper()
+	return newBroker(t, nil, opts)
+}
+
+func newBroker(t testing.TB, keys *authority, opts []server.Option) *Broker {
+	t.Helper()
 	network := mem.NewNetwork()
-	b := &Broker{Faults: Faults{network.Machine()}, t: t, network: network}
-	b.opts = append([]server.Option{server.WithLogger(logTo(t)), server.WithDialling(client.WithTransport(network.Client))}, opts...)
-	b.opts = append(b.opts, server.WithTransport(b.machine.Server))
+	b := &Broker{Faults: Faults{network.Machine()}, t: t, network: network, keys: keys}
+	looks := client.WithTransport(b.reaching(network.Machine(), addr))
+	b.opts = append([]server.Option{server.WithLogger(logTo(t)), server.WithDialling(looks)}, opts...)
+	b.opts = append(b.opts, server.WithTransport(b.serving(b.machine)))
 	b.Start()
 	t.Cleanup(func() {
 		b.Heal()

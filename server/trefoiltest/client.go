@@ -17,6 +17,7 @@ type Client struct {
 	Faults
 	t      testing.TB
 	name   string
+	as     string // the common name of its certificate; empty: it has none
 	broker *Broker
 	gone   sync.Once
 
@@ -29,7 +30,12 @@ type Client struct {
 // Dial connects to the broker. The options are those of client.Dial.
 func (b *Broker) Dial(t testing.TB, opts ...client.Option) *Client {
 	t.Helper()
-	c := b.client(t, "a client")
+	return b.dial(t, "", opts)
+}
+
+func (b *Broker) dial(t testing.TB, as string, opts []client.Option) *Client {
+	t.Helper()
+	c := b.client(t, "a client", as)
 	c.dial(opts...)
 	return c
 }
@@ -46,7 +52,12 @@ func (c *Client) dial(opts ...client.Option) {
 // Open is Dial that does not wait, for programs that start before the broker does.
 func (b *Broker) Open(t testing.TB, opts ...client.Option) *Client {
 	t.Helper()
-	c := b.client(t, "a client")
+	return b.open(t, "", opts)
+}
+
+func (b *Broker) open(t testing.TB, as string, opts []client.Option) *Client {
+	t.Helper()
+	c := b.client(t, "a client", as)
 	c.Conn = client.Open(addr, c.options(opts)...)
 	c.join()
 	return c
@@ -59,13 +70,13 @@ func (b *Broker) Rpc(t testing.TB, opts ...client.Option) *client.RpcClient {
 	return b.Dial(t, opts...).Rpc()
 }
 
-func (b *Broker) client(t testing.TB, name string) *Client {
-	return &Client{Faults: Faults{b.network.Machine()}, t: t, name: name, broker: b}
+func (b *Broker) client(t testing.TB, name, as string) *Client {
+	return &Client{Faults: Faults{b.network.Machine()}, t: t, name: name, as: as, broker: b}
 }
 
 func (c *Client) options(opts []client.Option) []client.Option {
 	all := append([]client.Option{client.WithLogger(logTo(c.t))}, opts...)
-	return append(all, client.WithTransport(c.machine.Client), client.OnProblem(func(err error) { c.problem.Store(&err) }))
+	return append(all, client.WithTransport(c.broker.reaching(c.machine, c.as)), client.OnProblem(func(err error) { c.problem.Store(&err) }))
 }
 
 func (c *Client) join() {

@@ -11,6 +11,7 @@ import (
 
 	"trefoil"
 	"trefoil/abstract"
+	"trefoil/business/access"
 	"trefoil/client"
 	"trefoil/server"
 	"trefoil/server/trefoiltest"
@@ -151,4 +152,21 @@ func TestSessionNodeGoesWithItsSession(t *testing.T) {
 		assert.False(t, there("/lost"))
 		assert.True(t, there("/worker"), "whose heart has beaten all the time")
 	})
+}
+
+func TestCertificatesSayWhoSomebodyIs(t *testing.T) {
+	policy, err := access.ParsePolicy([]byte(`{
+		"identities": {"editor": {"allow": {"create_topic": ["news"], "publish": ["news"]}}},
+		"certificates": [{"common_name": "desk-1", "identity": "editor"}]
+	}`))
+	require.NoError(t, err)
+	broker := trefoiltest.NewTLS(t, server.WithGuard(access.NewGuard(policy, nil)))
+
+	editor := broker.As("desk-1").Dial(t).Topics()
+	require.NoError(t, News.Create(t.Context(), editor))
+	require.NoError(t, News.Publish(t.Context(), editor, "trefoils have three leaves"))
+	for _, stranger := range []*trefoiltest.Client{broker.As("desk-2").Dial(t), broker.Dial(t)} {
+		err := News.Publish(t.Context(), stranger.Topics(), "they have four")
+		assert.ErrorIs(t, err, abstract.ErrDenied)
+	}
 }

@@ -25,12 +25,17 @@ type Provider struct {
 // server.NewRpcServer.
 func (b *Broker) Provide(t testing.TB, opts ...server.Option) *Provider {
 	t.Helper()
+	return b.provide(t, "", opts)
+}
+
+func (b *Broker) provide(t testing.TB, as string, opts []server.Option) *Provider {
+	t.Helper()
 	name := b.host()
-	conn := b.client(t, name)
+	conn := b.client(t, name, as)
 	conn.dial()
 	all := append([]server.Option{server.WithLogger(logTo(t)), server.WithRegistry(conn.Registry())}, opts...)
 	p := &Provider{
-		RpcServer: server.NewRpcServer(name, append(all, server.WithTransport(conn.machine.Server))...),
+		RpcServer: server.NewRpcServer(name, append(all, server.WithTransport(b.serving(conn.machine)))...),
 		Faults:    conn.Faults, t: t, conn: conn, ended: make(chan error, 1),
 	}
 	if err := p.Announce(context.Background()); err != nil {

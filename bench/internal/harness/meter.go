@@ -40,6 +40,22 @@ func (m *Meter) Close() {
 	}
 }
 
+// awaitOne waits until there is an operation, for as long as longer at most.
+func awaitOne(ctx context.Context, count func() uint64) {
+	end := time.After(longer)
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for count() == 0 {
+		select {
+		case <-look.C:
+		case <-end:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Start begins the interval. Load may be running already.
 func (m *Meter) Start(ctx context.Context) error {
 	m.before, m.cpu = m.before[:0], m.cpu[:0]
@@ -75,10 +91,15 @@ func (m *Meter) Start(ctx context.Context) error {
 	return nil
 }
 
+// longer is how long an interval in which no operation ended is made longer at most.
+const longer = 10 * time.Second
+
 // Stop ends the interval and gives its figures for the number of operations that
-// count returns at that moment. Of each server's CPU time there is also a figure
-// of its own, "cpu_server<i>_us", when there are several.
+// count returns at that moment. While that is none, the interval goes on, for a bounded
+// time. Of each server's CPU time there is also a figure of its own, "cpu_server<i>_us",
+// when there are several.
 func (m *Meter) Stop(ctx context.Context, count func() uint64) (Sample, error) {
+	awaitOne(ctx, count)
 	took := time.Since(m.started)
 	ops := float64(count())
 	client, err := ProcessCPU(selfPID)

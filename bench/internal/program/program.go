@@ -20,7 +20,7 @@ import (
 
 // patience is how long a program may take until it takes connections, and to end.
 const (
-	startPatience = 30 * time.Second
+	startPatience = time.Minute
 	endPatience   = 3 * time.Second
 )
 

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	"net"
 	"net/url"
 	"syscall"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	"go.etcd.io/etcd/server/v3/embed"
 
+	"trefoil/abstract/registrytest"
 	"trefoil/concrete/internal/etcdlog"
 )
 
@@ -37,7 +37,7 @@ func Config(dir, addr string) *embed.Config {
 func Start(t testing.TB) string {
 	t.Helper()
 	for range 10 { // somebody else may take the port in between
-		addr := freeAddr(t)
+		addr := registrytest.FreeAddr(t)
 		e, err := embed.StartEtcd(Config(t.TempDir(), addr))
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
@@ -55,13 +55,4 @@ func Start(t testing.TB) string {
 	}
 	t.Fatal("no free port")
 	return ""
-}
-
-func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

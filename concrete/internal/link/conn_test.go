@@ -53,7 +53,7 @@ func TestFullSocketIsWrittenByAGoroutine(t *testing.T) {
 	require.NoError(t, c.Queue(testFrame(abstract.RspRPC, 10, 0)))
 	c.Flush()
 	close(w.blocked)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	c.Shutdown(ctx, nil)
 	assert.Equal(t, []uint64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, numbers(w.bytes()))
@@ -269,6 +269,29 @@ func TestSecondShutdownWaitsForTheFirst(t *testing.T) {
 		close(w.blocked)
 		<-c.Done()
 		assert.Equal(t, first, c.Err())
+	})
+}
+
+// TestPeerThatHasEndedMayReadSlowly: what was answered to a peer that says nothing more is
+// written for as long as any peer may take to read it, and no longer.
+func TestPeerThatHasEndedMayReadSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 10 * time.Second // the default
+		for _, after := range []time.Duration{limit - time.Second, limit + time.Second} {
+			w := newFakeWire()
+			w.room, w.blocked = 0, make(chan struct{})
+			c, s := testConn(t, w)
+			require.NoError(t, c.Send(&transporttest.Message{N: 7}))
+			c.ReadEnded(io.EOF)
+			time.Sleep(after)
+			close(w.blocked)
+			assert.Equal(t, io.EOF, <-s.closed)
+			if after < limit {
+				assert.Equal(t, []uint64{7}, numbers(w.bytes()))
+			} else {
+				assert.Empty(t, w.bytes())
+			}
+		}
 	})
 }
 

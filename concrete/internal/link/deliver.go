@@ -139,7 +139,7 @@ func (c *Conn) Yield() {
 // gets the answers that are queued.
 func (c *Conn) peerEnded(err error) {
 	if err == io.EOF && c.out.busy() {
-		ctx, cancel := context.WithTimeout(context.Background(), rejectFor)
+		ctx, cancel := context.WithTimeout(context.Background(), c.cfg.WriteTimeout) // as long as a peer may take to read
 		defer cancel()
 		c.Shutdown(ctx, err)
 	}
@@ -308,6 +308,22 @@ type Source interface {
 	Next() ([]byte, error)
 }
 
+// Giver is a Source whose bytes may be kept, so that they need not be copied.
+type Giver interface {
+	// Give leaves what Next returned last to the caller, unless it is little beside the
+	// memory that holds it.
+	Give() bool
+}
+
+// feed takes over what src has just returned, or copies it.
+func (c *Conn) feed(src Source, p []byte) {
+	if g, ok := src.(Giver); ok && g.Give() {
+		c.buf.adopt(p)
+		return
+	}
+	c.buf.Feed(p)
+}
+
 // Read starts the connection and receives from src until it ends. In Direct mode
 // it calls the Receiver itself, else it stops reading while more than half of
 // MaxInbound waits, so that the peer is held up and not cut off.
@@ -356,7 +372,7 @@ func (c *Conn) directRead(src Source, w *worker) (mine bool, err error) {
 			return true, errInboundFull(c.cfg.MaxInbound)
 		}
 		c.received.Add(uint64(len(p)))
-		c.buf.Feed(p)
+		c.feed(src, p)
 		if !c.drain(w) {
 			return false, nil
 		}

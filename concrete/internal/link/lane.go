@@ -42,16 +42,23 @@ func (l *lane) Queue(f abstract.Frame) error {
 		o.mu.Unlock()
 		return errGone()
 	}
-	full := l.queue(o, f)
+	full, policy := l.queue(o, f), l.policy
 	o.mu.Unlock()
-	if !full || l.policy == abstract.DropNewest {
+	if !full || policy == abstract.DropNewest {
 		return nil
 	}
 	err := errLaneFull(l.max)
-	if l.policy == abstract.CloseConnection {
+	if policy == abstract.CloseConnection {
 		l.conn.Close(err)
 	}
 	return err
+}
+
+// SetPolicy changes the policy.
+func (l *lane) SetPolicy(p abstract.Policy) {
+	l.conn.out.mu.Lock()
+	defer l.conn.out.mu.Unlock()
+	l.policy = p
 }
 
 // queue reports whether f, which was not taken, found the lane full.

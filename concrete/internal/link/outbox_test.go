@@ -371,3 +371,21 @@ func TestWrittenFramesAreGivenBack(t *testing.T) {
 	assert.Equal(t, []string{"first", "taken back", "last"}, given)
 	assert.Equal(t, "firstlast", w.written.String())
 }
+
+func TestALanesPolicyCanChange(t *testing.T) {
+	c := New(testConfig(nil), newFakeWire(), nil)
+	l := c.NewLane(abstract.LaneConfig{MaxBytes: 100, Policy: abstract.DropNewest})
+	for n := range uint64(3) {
+		require.NoError(t, l.Queue(testFrame(abstract.ReqTopic, n, 80)))
+	}
+	assert.Equal(t, uint64(2), l.Missed())
+	l.SetPolicy(abstract.DropOldest)
+	three := testFrame(abstract.ReqTopic, 3, 80)
+	three.Count = 3
+	require.NoError(t, l.Queue(three))
+	assert.Equal(t, uint64(3), l.Missed(), "the first one made room")
+	require.NoError(t, l.Queue(testFrame(abstract.ReqTopic, 4, 80)))
+	assert.Equal(t, uint64(6), l.Missed())
+	l.SetPolicy(abstract.CloseConnection)
+	assert.ErrorIs(t, l.Queue(testFrame(abstract.ReqTopic, 5, 80)), abstract.ErrOverloaded)
+}

@@ -1,6 +1,10 @@
 package link
 
-import "syscall"
+import (
+	"math"
+	"syscall"
+	"time"
+)
 
 // Socket options of linux/tcp.h.
 const (
@@ -8,7 +12,7 @@ const (
 	tcpNotSentLowat = 25
 )
 
-func setOptions(fd uintptr) {
-	_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(userTimeout.Milliseconds()))
+func setOptions(fd uintptr, unacknowledged time.Duration) {
+	_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(min(unacknowledged.Milliseconds(), math.MaxInt32)))
 	_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, unsentBytes)
 }

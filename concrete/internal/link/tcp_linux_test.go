@@ -1,9 +1,11 @@
 package link
 
 import (
+	"crypto/tls"
 	"net"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,10 +19,9 @@ func TestTuneBoundsWhatIsUnsentAndUnacknowledged(t *testing.T) {
 	require.NoError(t, err)
 	defer nc.Close()
 
-	Tune(nc)
-
 	raw, err := nc.(*net.TCPConn).SyscallConn()
 	require.NoError(t, err)
+	Tune(nc, time.Second)
 	require.NoError(t, raw.Control(func(fd uintptr) {
 		unsent, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat)
 		assert.NoError(t, err)
@@ -28,5 +29,11 @@ func TestTuneBoundsWhatIsUnsentAndUnacknowledged(t *testing.T) {
 		silence, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout)
 		assert.NoError(t, err)
 		assert.Equal(t, int(userTimeout.Milliseconds()), silence)
+	}))
+	Tune(tls.Client(nc, nil), time.Hour)
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		silence, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout)
+		assert.NoError(t, err)
+		assert.Equal(t, 3_600_000, silence, "a write that may take an hour")
 	}))
 }

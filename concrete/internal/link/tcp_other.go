@@ -2,6 +2,8 @@
 
 package link
 
+import "time"
+
 // setOptions does nothing: TCP keep-alive alone watches the connection here, and
 // the send buffer alone bounds what the kernel holds.
-func setOptions(uintptr) { _, _ = userTimeout, unsentBytes }
+func setOptions(uintptr, time.Duration) { _ = unsentBytes }

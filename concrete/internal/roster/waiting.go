@@ -3,14 +3,7 @@ package roster
 import (
 	"context"
 	"time"
-
-	"trefoil/abstract"
 )
-
-// ErrClosed is what a registry says that its owner has closed.
-func ErrClosed() *abstract.Error {
-	return &abstract.Error{Code: abstract.Disconnected, Op: "use the registry", Message: "it was closed by its owner", Sent: abstract.SentNo}
-}
 
 // Within bounds a wait that has no deadline.
 func Within(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {

@@ -102,6 +102,19 @@ func (s *socketSource) release() {
 	}
 }
 
+// Give lets go of the buffer when most of it is filled.
+func (s *socketSource) Give() bool {
+	if s.n < keepFrom {
+		return false
+	}
+	s.buf = nil
+	return true
+}
+
+// keepFrom is how much of a read buffer must be filled for it to be kept as it is: so
+// at most half as much memory again is held as there are bytes.
+const keepFrom = fullBuffer / 3 * 2
+
 // Next waits for bytes.
 func (s *socketSource) Next() ([]byte, error) {
 	s.release()
@@ -118,5 +131,5 @@ func (s *socketSource) Next() ([]byte, error) {
 		s.release()
 		return nil, io.EOF
 	}
-	return s.buf[:s.n], nil
+	return s.buf[:s.n:s.n], nil
 }

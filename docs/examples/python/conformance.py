@@ -11,7 +11,7 @@ import threading
 import trefoil
 from trefoil import Code, Error
 
-PATIENCE = 30
+PATIENCE = 120
 printing = threading.Lock()
 
 
@@ -60,7 +60,7 @@ def calls(client):
     assert hanging.cancel()
     assert wait() == "it was told"
     try:
-        client.call("hang", {"name": "late"}, timeout=0.2)
+        client.call("hang", {"name": "late"}, timeout=2)
     except Error as error:
         assert (error.code, error.sent) in ((Code.TIMEOUT, "unknown"), (Code.TIMEOUT, "yes")), error
     assert wait() == "it was told"
@@ -293,7 +293,7 @@ def main():
         say("done")
         return
     options = {"token": sys.argv[3]} if len(sys.argv) > 3 else {}
-    with trefoil.connect(address, hello=story != "legacy", backoff=(0.01, 0.1), connect_timeout=PATIENCE, on_problem=lambda problem: None, **options) as client:
+    with trefoil.connect(address, hello=story != "legacy", backoff=(0.01, 0.1), connect_timeout=PATIENCE, timeout=PATIENCE, on_problem=lambda problem: None, **options) as client:
         {f.__name__: f for f in (calls, provide, relayed, topics, readers, watch, restart, moves_on, talk, legacy)}[story](client)
     left = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread() and "handler" not in thread.name]
     assert not left, left

@@ -52,6 +52,7 @@ func main() {
 	last := publish(ctx, topics, int(info.Last)+1)
 	bill(ctx, topics, last)
 	bury(ctx, topics)
+	postpone(ctx, topics, Order{last + 1, "ham", 520})
 }
 
 // publish publishes three orders, one of them twice, and what is no order. It returns the
@@ -110,6 +111,17 @@ func bury(ctx context.Context, topics *client.TopicClient) {
 	for _, c := range info.Consumers {
 		fmt.Printf("%s: %d messages to come\n", c.Name, c.Pending)
 	}
+}
+
+// postpone publishes an order for later, and then thinks better of it.
+func postpone(ctx context.Context, topics *client.TopicClient, order Order) {
+	receipt, err := topics.PublishWith(ctx, "orders", order, abstract.Publishing{Delay: time.Hour})
+	check(err)
+	for m, err := range topics.Scheduled(ctx, "orders") { // what waits, for who may publish
+		fmt.Println(m.ID == receipt.Scheduled, time.Until(m.Due) > 0, string(m.Data), err)
+	}
+	err = topics.CancelScheduled(ctx, "orders", receipt.Scheduled) // it will not be delivered
+	fmt.Println(err)
 }
 
 func check(err error) {

@@ -139,14 +139,14 @@ func Example_publish() {
 	err = Prices.Send(ctx, topics, price) // nobody answers
 	fmt.Println(err)
 
-	line := topics.Pipeline("prices.tea", 256) // up to 256 without an answer, in order
+	line := Prices.Pipeline(topics, 256) // up to 256 without an answer, in order
 	for range 1000 {
 		check(line.Publish(ctx, price)) // waits only while the window is full
 	}
 	fmt.Println(line.Flush(ctx)) // waits for all, and says which were not taken
 
-	batch := []client.Outgoing{{Value: price}, {Value: price, With: &client.Publishing{ID: "p-18"}}}
-	outcomes, err := topics.PublishBatch(ctx, "prices.tea", batch)
+	batch := []trefoil.Outgoing[Price]{{Value: price}, {Value: price, With: &abstract.Publishing{ID: "p-18"}}}
+	outcomes, err := Prices.PublishBatch(ctx, topics, batch)
 	fmt.Println(len(outcomes), outcomes[1].Offset, err)
 	// Output:
 	// 1 0 false <nil>

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -75,6 +76,11 @@ func (v Values) Keys() []string {
 		keys[i] = v[i].Key
 	}
 	return keys
+}
+
+// Any says whether there is a value whose key begins so.
+func (v Values) Any(prefix string) bool {
+	return slices.ContainsFunc(v, func(one Value) bool { return strings.HasPrefix(one.Key, prefix) })
 }
 
 // Markdown describes every setting, area after area.

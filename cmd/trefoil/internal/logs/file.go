@@ -12,7 +12,9 @@ import (
 
 const (
 	megabyte = 1 << 20
-	day      = 24 * time.Hour
+	// defaultMegabytes is how large a file becomes of which nothing is said.
+	defaultMegabytes = 100
+	day              = 24 * time.Hour
 )
 
 // File is a log file that is put aside when it is full.
@@ -37,22 +39,46 @@ func (f File) check() error {
 }
 
 // rotated is the sink of a File. Its library keeps one goroutine, which waits, for
-// every rotated that was ever written to.
-type rotated struct{ *lumberjack.Logger }
+// every rotated that was ever written to. Only one goroutine writes at a time.
+type rotated struct {
+	*lumberjack.Logger
+	half    int       // of what the file may have, in bytes
+	begun   time.Time // of the half that is written now
+	written int       // of it
+}
 
-func newRotated(f File) rotated {
-	return rotated{&lumberjack.Logger{
+// apart is how far apart files are put aside at least: their names have milliseconds, and
+// a second one of the same name would take the first one's place.
+const apart = 2 * time.Millisecond
+
+func newRotated(f File) *rotated {
+	size := (f.MaxSize + megabyte - 1) / megabyte
+	if size <= 0 {
+		size = defaultMegabytes
+	}
+	return &rotated{half: int(size * megabyte / 2), Logger: &lumberjack.Logger{
 		Filename:   f.Path,
-		MaxSize:    int((f.MaxSize + megabyte - 1) / megabyte),
+		MaxSize:    int(size),
 		MaxBackups: f.MaxBackups,
 		MaxAge:     int((f.MaxAge + day - 1) / day),
 		Compress:   f.Compress,
 	}}
 }
 
+// Write waits a moment behind each half of a file, if that was written in less than one:
+// there are two halves between two files that are put aside.
+func (r *rotated) Write(p []byte) (int, error) {
+	if r.written+len(p) > r.half {
+		time.Sleep(apart - time.Since(r.begun))
+		r.begun, r.written = time.Now(), 0
+	}
+	r.written += len(p)
+	return r.Logger.Write(p)
+}
+
 // Reopen lets go of the file. The next line opens the one of that name, which may
 // be another by then.
-func (r rotated) Reopen() { _ = r.Close() }
+func (r *rotated) Reopen() { _ = r.Close() }
 
 // stream is the sink of what has no name, such as standard error.
 type stream struct{ io.Writer }

@@ -178,6 +178,29 @@ func TestAFullFileIsPutAsideAndNoLineIsLostOrTorn(t *testing.T) {
 	}
 }
 
+// TestFilesPutAsideFastAreAllKept fills files as fast as it can: each has a name of its own.
+func TestFilesPutAsideFastAreAllKept(t *testing.T) {
+	dir := t.TempDir()
+	r := newRotated(File{Path: filepath.Join(dir, "broker.log"), MaxSize: 1 << 20})
+	chunk := bytes.Repeat([]byte("x"), chunkBytes)
+	const total = 20 << 20
+	for range total / chunkBytes {
+		_, err := r.Write(chunk)
+		require.NoError(t, err)
+	}
+	require.NoError(t, r.Close())
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	kept := int64(0)
+	for _, name := range files {
+		info, err := os.Stat(name)
+		require.NoError(t, err)
+		kept += info.Size()
+	}
+	assert.EqualValues(t, total, kept)
+	assert.Len(t, files, 20)
+}
+
 func TestOldFilesGoAndTheOthersAreCompressed(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "broker.log")
