@@ -322,10 +322,10 @@ func (e *End) end(why, cause error, tell abstract.BaseMessage) {
 		return
 	}
 	e.set.leave(e, false)
+	e.cancel(cause) // first: who tells the other side may have to write for others, and whoever learns of the end finds the context over
 	if tell != nil {
 		_ = e.wire.SendStream(tell, nil) // or the connection is lost
 	}
-	e.cancel(cause) // first: whoever learns of the end from Send or Receive finds the context over
 	e.state.Close(cause)
 	e.tell(why)
 }

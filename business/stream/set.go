@@ -133,9 +133,7 @@ func (s *Set) Cancel(id string) bool {
 	if e == nil || e.opener {
 		return false
 	}
-	why := &abstract.Error{Code: abstract.Cancelled, Op: e.op, Message: "the caller has cancelled the stream"}
-	e.cancel(why) // at once: who says so to the opener may have to write for others, too
-	e.Abort(why)
+	e.Abort(&abstract.Error{Code: abstract.Cancelled, Op: e.op, Message: "the caller has cancelled the stream"})
 	return true
 }
 
